@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'cosine_betas', 'linear_betas', 'check_images', 'gaussian', 'spaced', 'ddpm_step', 'ddim_step', 'denoise',
-           'ramps', 'blend_windows', 'Diffusion', 'q_sample', 'loss', 'sample']
+           'ramps', 'blend_windows', 'Diffusion', 'q_sample', 'loss', 'sample', 'frequencies']
 
 # %% ../nbs/lib/07_diffusion.ipynb #07002
 import math
@@ -72,7 +72,7 @@ def gaussian(seed:int, # Any integer
              cols:Tensor, # Absolute columns, (W,) or (N, W)
             ) -> Tensor: # (N, bands, H, W), float32
     "Standard normal noise as a function of place: the same value whatever the batch, the window or their order"
-    key = _hash(_hash(torch.full_like(index, seed), index), torch.full_like(index, draw)).view(-1, 1, 1, 1)
+    key = _hash(_hash(torch.full_like(index, _signed(seed % 2**64)), index), torch.full_like(index, draw)).view(-1, 1, 1, 1)
     band = torch.arange(bands, device=index.device).view(1, -1, 1, 1)
     rows, cols = (p.expand(len(index), -1) for p in (rows, cols))
     z = _hash(_hash(_hash(key, band), rows[:, None, :, None]), cols[:, None, None, :])
@@ -246,6 +246,7 @@ def sample(self:Diffusion,
            progress:bool=True, # Show a progress bar
            callback=None, # callback(step, t, image) after every step, with lms + the state it reached
            index:int=0, # Number of the first image: image k of the batch draws the noise of index + k
+           origin:tuple=(0, 0), # Row and column of the images' corner in the scene they were cut from
            window:int=None, # Side of the windows; None: net.window, or 64
            overlap:int=None, # Overlap of the windows; None: a quarter
            blend:str="step", # Blend windows at every "step", or once a "run" is over
@@ -257,7 +258,7 @@ def sample(self:Diffusion,
 
     def run(c, places, estimate, watch=lambda *a: None):
         "One whole run over the images c that lie at places"
-        draw = lambda k: _noise(seed, k, c["lms"], places + torch.tensor([index, 0, 0]))
+        draw = lambda k: _noise(seed, k, c["lms"], places + torch.tensor([index, *origin]))
         return denoise(estimate, draw, self.alpha_bar, times, method, eta, watch)
 
     if blend == "run":
@@ -285,8 +286,9 @@ def _noise(seed, draw, like, places):
     "The noise that belongs to these places, computed a strip of rows at a time"
     (n, bands, h, w), places = like.shape, places.to(like.device)
     row, col = torch.arange(h, device=like.device), torch.arange(w, device=like.device)
-    strips = [gaussian(seed, places[:, 0], draw, bands, places[:, 1:2] + r, places[:, 2:] + col) for r in row.split(64)]
-    return torch.cat(strips, 2).to(like.dtype)
+    out = torch.empty_like(like, memory_format=torch.contiguous_format)
+    for r in row.split(64): out[:, :, r] = gaussian(seed, places[:, 0], draw, bands, places[:, 1:2] + r, places[:, 2:] + col).to(like.dtype)
+    return out
 
 def _check(self:Diffusion, net, pan, lms, ms, method, eta, window, overlap, blend, callback):
     "One ValueError for what cannot be sampled; the window and the overlap that will be used"
@@ -303,3 +305,12 @@ def _check(self:Diffusion, net, pan, lms, ms, method, eta, window, overlap, blen
     return window, overlap
 
 Diffusion._estimate, Diffusion._check = _estimate, _check
+
+# %% ../nbs/lib/07_diffusion.ipynb #07056
+def frequencies(image:Tensor, # (..., H, W)
+                radius:float=0.1, # Share of the sampling frequency up to which a frequency is low
+               ) -> tuple: # Low and high part; they sum to the image
+    "Split an image into low and high spatial frequencies (Fig. 4)"
+    fy, fx = (torch.fft.fftfreq(n, device=image.device, dtype=image.dtype) for n in image.shape[-2:])
+    low = torch.fft.ifft2(torch.fft.fft2(image) * (fy[:, None]**2 + fx**2 <= radius**2)).real
+    return low, image - low
