@@ -1,0 +1,57 @@
+# Two commands: `make reproduce` remakes every table and figure, `make test` tests everything. `make help` lists the rest.
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lab readme constraints hooks clean
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# The first Python between 3.10 and 3.12 that is here; `make PYTHON=/some/python3.11 ...` chooses another.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+VENV   := .venv
+BIN    := $(abspath $(VENV))/bin
+READY  := $(VENV)/.ready
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1|/' | column -t -s '|'
+
+$(READY): requirements.txt constraints.txt settings.ini setup.py
+	@test -n "$(PYTHON)" || { echo "No Python 3.10, 3.11 or 3.12 found. Install one, or say where it is: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version) (a few minutes the first time) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --progress-bar off -r requirements.txt -c constraints.txt -e .
+	@touch $@
+
+data: $(READY) data.dvc
+	@dvc pull --quiet data.dvc
+	@touch data
+
+reproduce: $(READY) data ## remake every table and figure (PROFILE=ci|demo|paper picks another profile)
+ifdef PROFILE
+	@ssdiff-study profile $(PROFILE)
+endif
+	@nbdev_clean
+	@dvc repro
+	@ssdiff-study show
+
+test: $(READY) data ## run every notebook's tests, then tests/
+	nbdev_test --n_workers 2
+	pytest -q tests
+
+lab: $(READY) data ## open JupyterLab on the notebooks (they are cleaned when saved)
+	@jupyter lab --config=.jupyter/jupyter_server_config.py nbs
+
+readme: $(READY) ## write README.md from nbs/index.ipynb
+	@ssdiff-study readme
+
+constraints: ## resolve requirements.txt again for Python 3.10-3.12 (needs uv)
+	@uv pip compile --universal --python-version 3.10 --no-annotate --no-header --upgrade --quiet requirements.txt \
+		| grep -vE '^(torch|triton|numpy|scipy|pandas|matplotlib|nvidia-[a-ln-z][a-z0-9-]*|cuda-[a-z]+)==' > constraints.txt
+
+hooks: $(READY) ## install the git hooks (clean and export before a commit, merge notebooks cell by cell)
+	@git config --local include.path ../.gitconfig
+	@python -m pip install --quiet pre-commit && pre-commit install
+
+clean: ## remove the environment, keep data and results
+	rm -rf $(VENV) build dist *.egg-info
