@@ -11,7 +11,9 @@ setup(
     author=cfg["author"], author_email=cfg["author_email"], license="Apache-2.0",
     long_description=open("README.md", encoding="utf-8").read(), long_description_content_type="text/markdown",
     packages=find_packages(include=["ssdiff", "ssdiff.*"]), package_data={"ssdiff": ["tables/*.csv"]},
-    python_requires=f'>={cfg["min_python"]},<3.13', install_requires=cfg["requirements"].split("\n")[1:],
+    classifiers=["Intended Audience :: Science/Research", "Topic :: Scientific/Engineering :: Image Processing", "License :: OSI Approved :: Apache Software License"]
+    + [f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12)],
+    python_requires=f'>={cfg["min_python"]}', install_requires=cfg["requirements"].split("\n")[1:],
     extras_require={"dev": cfg["dev_requirements"].split("\n")[1:]},
     entry_points={"console_scripts": cfg.get("console_scripts", "").split("\n")[1:], "nbdev": [f'{cfg["lib_name"]}={cfg["lib_name"]}._modidx:d']},
     zip_safe=False,
