@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
-from .diffusion import Diffusion
 from .metrics import full, reduced
+from .network import diffusion_of
 from .sensors import get_sensor
 
 # %% ../nbs/lib/15_evaluation.ipynb #015a29ac
@@ -29,14 +29,13 @@ def exp(
 
 # %% ../nbs/lib/15_evaluation.ipynb #35099863
 def diffusion_method(
-    net:torch.nn.Module, # SSDiff or one of its variants, with `meta` as `ssdiff.network.load` gives it
+    net:torch.nn.Module, # SSDiff or one of its variants; its `meta` says which diffusion it was trained with
     sensor,              # Name or `Sensor`
-    diffusion:Diffusion,
     **sampling,          # Handed to `Diffusion.sample`: steps, eta, seed, ...
 ):                       # A method
     "The method that samples `net`."
     scale = float(get_sensor(sensor).full_scale)
-    device = next(net.parameters()).device
+    device, diffusion = next(net.parameters()).device, diffusion_of(net)
     def method(ms, pan, lms):
         ms, pan, lms = (torch.from_numpy(np.asarray(x, np.float32) / scale)[None].to(device) for x in (ms, pan, lms))
         image = diffusion.sample(net, pan, lms, ms, progress=False, **sampling)

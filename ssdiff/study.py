@@ -4,14 +4,20 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'PROFILES', 'Group', 'Dataset', 'Prepare', 'Pretrain', 'Evaluate', 'ParamsError', 'check_params',
-           'read_params', 'strip_run', 'StageError', 'run_stage', 'write_readme', 'set_profile', 'show_results', 'main']
+           'read_params', 'strip_run', 'StageError', 'run_stage', 'prepare_dataset', 'dataset_record', 'images',
+           'tiny_results', 'write_readme', 'set_profile', 'show_results', 'main']
 
-# %% ../nbs/lib/16_study.ipynb #d02fa9ac
-import argparse, functools, json, logging, os, re, shutil, subprocess, sys
+# %% ../nbs/lib/16_study.ipynb #0e8662b3
+import argparse, functools, hashlib, json, logging, os, re, subprocess, sys, tempfile
 from pathlib import Path
 from typing import Literal, Union
-import nbformat, papermill, yaml
+import nbformat, papermill, torch, yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, NonNegativeInt, PositiveFloat, NonNegativeFloat, ValidationError
+from tqdm.auto import tqdm
+from .data import SPLITS, PanData, check_file, find_file, prepare
+from .evaluation import save_json
+from .network import SSDiff, save
+from .sensors import get_sensor
 
 # %% ../nbs/lib/16_study.ipynb #fb4c1787
 class Group(BaseModel):
@@ -150,7 +156,67 @@ def run_stage(
     nbformat.write(strip_run(nbformat.read(part, as_version=4)), part)
     os.replace(part, out)
 
-# %% ../nbs/lib/16_study.ipynb #c97cdc40
+# %% ../nbs/lib/16_study.ipynb #93f67393
+def _sha256(path):
+    "Of a file of any size."
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        for block in iter(lambda: f.read(1 << 20), b""): digest.update(block)
+    return digest.hexdigest()
+
+# %% ../nbs/lib/16_study.ipynb #fee48828
+def prepare_dataset(
+    results:Path,            # Folder of the study's results
+    sensor:str,
+    source:str="simulated",  # or "pancollection"
+    real:Path="data/pancollection", # Where the real files are
+    **scenes,                # Handed to `ssdiff.data.prepare`
+) -> dict:                   # The record: split → file, images, sha256
+    "Simulate a sensor's images, or check its real files completely; leave a record of what there is."
+    folder = Path(results)/"datasets"/sensor
+    if source == "simulated": files = prepare(sensor, folder, **scenes)
+    else:
+        files = {split: find_file(real, sensor, split) for split in SPLITS if not (sensor == "WV2" and split in ("train", "valid"))}
+        for split, file in tqdm(files.items(), desc=f"checking {sensor}", unit="file"): check_file(file, sensor, split)
+    record = {split: dict(file=Path(os.path.relpath(file, folder)).as_posix(), images=len(PanData(file, sensor)), sha256=_sha256(file)) for split, file in files.items()}
+    save_json(folder/"dataset.json", record)
+    return record
+
+# %% ../nbs/lib/16_study.ipynb #4f1ec7e3
+def dataset_record(
+    results:Path,
+    sensor:str,
+) -> dict:                   # As `prepare_dataset` returns it
+    "What `prepare_dataset` found."
+    path = Path(results)/"datasets"/sensor/"dataset.json"
+    if not path.exists(): raise FileNotFoundError(f"{path} is not here: run the stage `prepare` first (dvc repro prepare)")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+# %% ../nbs/lib/16_study.ipynb #57facbf9
+def images(
+    results:Path,
+    sensor:str,
+    split:str,               # "train", "valid", "test" (reduced resolution) or "full" (full resolution)
+) -> PanData:
+    "A data set of the study."
+    record = dataset_record(results, sensor)
+    if split not in record: raise ValueError(f"{sensor} has no {split!r} images: {', '.join(record)} are there")
+    return PanData(Path(results)/"datasets"/sensor/record[split]["file"], sensor)
+
+# %% ../nbs/lib/16_study.ipynb #e283d92c
+def tiny_results(
+    sensor:str="WV3",
+    weights:bool=False,      # Also an untrained network
+) -> Path:                   # A temporary folder, laid out like results/
+    "The smallest study that a stage can continue from."
+    results = Path(tempfile.mkdtemp(prefix="ssdiff-"))
+    prepare_dataset(results, sensor, seed=1, n_train_scenes=1, n_valid_scenes=1, n_test=2, size=64, test_size=64, full_size=32, workers=1, progress=False)
+    if weights:
+        torch.manual_seed(0); s = get_sensor(sensor)
+        save(SSDiff(s.n_bands, window=32), results/f"weights/pretrain_{sensor}.safetensors", sensor=sensor, full_scale=s.full_scale)
+    return results
+
+# %% ../nbs/lib/16_study.ipynb #c1795256
 def write_readme(
     notebook:Path="nbs/index.ipynb",
     out:Path="README.md",
@@ -162,20 +228,20 @@ def write_readme(
     text = run.stdout.replace("](../", "](").replace('src="../', 'src="')
     Path(out).write_text(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", encoding="utf-8")
 
-# %% ../nbs/lib/16_study.ipynb #7e26b96d
+# %% ../nbs/lib/16_study.ipynb #216b3de7
 def _value(text):
     "`name=value` as YAML reads the value."
     name, eq, value = text.partition("=")
     if not eq: raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=value")
     return name, yaml.safe_load(value)
 
-# %% ../nbs/lib/16_study.ipynb #69adca98
+# %% ../nbs/lib/16_study.ipynb #edf579f7
 def _run(args):
     values = {}
     for group in args.group: values |= functools.reduce(lambda at, name: at[name], group.split("."), read_params())
     run_stage(args.notebook, args.out, **values, **dict(args.values))
 
-# %% ../nbs/lib/16_study.ipynb #d8ecce84
+# %% ../nbs/lib/16_study.ipynb #8978f0cc
 def set_profile(
     name:str,                 # "ci", "demo" or "paper"
     path:Path="params.yaml",
@@ -185,7 +251,7 @@ def set_profile(
     text = Path(path).read_text(encoding="utf-8")
     Path(path).write_text(re.sub(r"(?m)^profile:\s*\S+", f"profile: {name}", text), encoding="utf-8")
 
-# %% ../nbs/lib/16_study.ipynb #79802418
+# %% ../nbs/lib/16_study.ipynb #036e98f9
 def show_results(
     results:Path="results",
 ) -> None:
@@ -193,7 +259,7 @@ def show_results(
     for table in sorted(Path(results).glob("tables/*.md")): print(table.read_text(encoding="utf-8"))
     for folder in ("tables", "figures", "notebooks"): print(f"{folder:>9}: {Path(results)/folder}/")
 
-# %% ../nbs/lib/16_study.ipynb #26e941d8
+# %% ../nbs/lib/16_study.ipynb #cc1c97a6
 def main(argv:list=None) -> int:
     "The command `ssdiff-study`."
     parser = argparse.ArgumentParser(prog="ssdiff-study", description="Run a stage of the study, or show what it found. The whole study: make reproduce.")

@@ -64,15 +64,16 @@ def view(
     batch:dict,        # `gt`, `lms`, `pan` (N,·,H,W) and `ms` (N,B,H/4,W/4)
     patch:int,         # Side of the crop on the PAN grid, a multiple of 4
     rng:np.random.Generator,
-) -> dict:             # The same keys, cropped to `patch` and turned by one of the square's eight symmetries
-    "One random aligned crop and one random symmetry for the whole batch."
-    h, w = batch["ms"].shape[-2:]; p = patch // 4
-    if patch % 4 or p > min(h, w): raise ValueError(f"patch = {patch} must be a multiple of 4 and at most {4*min(h, w)}, the side of the stored patches")
-    y, x, turns, flip = rng.integers(h-p+1), rng.integers(w-p+1), rng.integers(4), rng.integers(2)
-    def cut(v, r):
-        v = torch.rot90(v[..., r*y:r*(y+p), r*x:r*(x+p)], int(turns), (-2, -1))
-        return (v.flip(-1) if flip else v).contiguous()
-    return {k: cut(v, 1 if k == "ms" else 4) for k, v in batch.items()}
+) -> dict:             # The same keys, each sample cropped to `patch` and turned by one of the square's eight symmetries
+    "One random aligned crop and one random symmetry for each sample."
+    n, _, h, w = batch["ms"].shape; p = patch // 4
+    if patch % 4 or not 0 < p <= min(h, w): raise ValueError(f"patch = {patch} must be a multiple of 4 and at most {4*min(h, w)}, the side of the stored patches")
+    places = list(zip(rng.integers(h-p+1, size=n), rng.integers(w-p+1, size=n), rng.integers(4, size=n), rng.integers(2, size=n)))
+    def cut(x, place, r):
+        y, x0, turns, flip = map(int, place)
+        x = torch.rot90(x[..., r*y:r*(y+p), r*x0:r*(x0+p)], turns, (-2, -1))
+        return x.flip(-1) if flip else x
+    return {k: torch.stack([cut(x, place, 1 if k == "ms" else 4) for x, place in zip(v, places)]) for k, v in batch.items()}
 
 # %% ../nbs/lib/13_training.ipynb #06fca3b0
 def ema(
