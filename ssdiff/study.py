@@ -210,7 +210,7 @@ def tiny_results(
 ) -> Path:                   # A temporary folder, laid out like results/
     "The smallest study that a stage can continue from."
     results = Path(tempfile.mkdtemp(prefix="ssdiff-"))
-    prepare_dataset(results, sensor, seed=1, n_train_scenes=1, n_valid_scenes=1, n_test=2, size=64, test_size=64, full_size=32, workers=1, progress=False)
+    prepare_dataset(results, sensor, seed=1, n_train_scenes=1, n_valid_scenes=1, n_test=2, size=64, test_size=96, full_size=32, workers=1, progress=False)
     if weights:
         torch.manual_seed(0); s = get_sensor(sensor)
         save(SSDiff(s.n_bands, window=32), results/f"weights/pretrain_{sensor}.safetensors", sensor=sensor, full_scale=s.full_scale)

@@ -246,30 +246,35 @@ def diffusion_loss(
     "The loss that `Trainer` minimises for a diffusion model."
     return lambda net, batch, generator: diffusion.loss(net, batch, t_final=t_final, generator=generator)
 
-# %% ../nbs/lib/13_training.ipynb #9f6a3fa3
+# %% ../nbs/lib/13_training.ipynb #a03b0c1d
+def _spread(data, n):
+    "At most `n` items, evenly spread over `data`."
+    return [data[i] for i in np.linspace(0, len(data) - 1, min(n, len(data))).astype(int).tolist()]
+
+# %% ../nbs/lib/13_training.ipynb #32f3b8cb
 def residual_std(
     data,                  # Items with gt and lms
     n:int=200,             # Items looked at, evenly spread
 ) -> float:                # In units of the full scale
     "Standard deviation of the residual gt − lms."
-    some = [data[i] for i in np.linspace(0, len(data) - 1, min(n, len(data))).astype(int)]
-    return round(float(torch.stack([x["gt"] - x["lms"] for x in some]).std()), 4)
+    return round(float(torch.stack([x["gt"] - x["lms"] for x in _spread(data, n)]).std()), 4)
 
-# %% ../nbs/lib/13_training.ipynb #502fba44
+# %% ../nbs/lib/13_training.ipynb #249ac767
 def validation(
     diffusion:Diffusion,
     data,                  # Items of gt, ms, lms, pan
     sensor,                # Name or `Sensor`
     n:int=24,              # Items used, evenly spread
     **sampling,            # Handed to `Diffusion.sample`
-) -> Callable:             # net → dict(SAM, ERGAS)
+) -> Callable:             # net → dict(SAM, ERGAS); of EXP where net is None
     "The validation that `Trainer` calls."
     full = get_sensor(sensor).full_scale
-    some = [data[i] for i in np.linspace(0, len(data) - 1, min(n, len(data))).astype(int)]
+    some = _spread(data, n)
     x = {k: torch.stack([s[k] for s in some]) for k in some[0]}
+    gt = x["gt"] * full
+    def scores(fused): return dict(SAM=float(sam(gt, fused).mean()), ERGAS=float(ergas(gt, fused).mean()))
     def validate(net):
+        if net is None: return scores(x["lms"] * full)
         y = {k: v.to(next(net.parameters()).device) for k, v in x.items()}
-        fused = diffusion.sample(net, y["pan"], y["lms"], y["ms"], steps=1, seed=0, progress=False, **sampling) * full
-        gt = y["gt"] * full
-        return dict(SAM=float(sam(gt, fused).mean()), ERGAS=float(ergas(gt, fused).mean()))
+        return scores(diffusion.sample(net, y["pan"], y["lms"], y["ms"], steps=1, seed=0, progress=False, **sampling).cpu() * full)
     return validate
