@@ -135,10 +135,12 @@ _HALFBAND = tuple(2*c for c in (0.305334091185, -0.072698593239, 0.021809577942,
 
 def _double(x:torch.Tensor, dim:int, odd:bool) -> torch.Tensor:
     "Twice as many samples along `dim`, the old ones at odd or at even places, wrapping around."
-    n, i = x.shape[dim], torch.arange(x.shape[dim], device=x.device)
-    at = lambda k: x.index_select(dim, (i + k).remainder(n))
-    new = sum(c*(at(-j) + at(1+j)) for j, c in enumerate(_HALFBAND))
-    return torch.stack([new.roll(1, dim), x] if odd else [x, new], dim + 1).flatten(dim, dim + 1)
+    n = x.shape[dim]
+    p = x.index_select(dim, torch.arange(-5-odd, n+6-odd, device=x.device).remainder(n))
+    at = lambda k: p.narrow(dim, 5+k, n) # at(0) and at(1) are the neighbours of the new samples
+    new = (at(0) + at(1)).mul_(_HALFBAND[0])
+    for j, c in enumerate(_HALFBAND[1:], 1): new.add_(at(-j), alpha=c).add_(at(1+j), alpha=c)
+    return torch.stack([new, x] if odd else [x, new], dim+1).flatten(dim, dim+1)
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-033
 def upsample23(x, # image(s) on the MS grid, (C,H,W) or (N,C,H,W)
