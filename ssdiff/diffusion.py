@@ -140,7 +140,7 @@ def ramps(size:int, # Length of the axis
          ) -> list: # (start, weights) of each window; the weights sum to one over the axis
     "Windows along one axis with raised-cosine weights, a partition of unity"
     window = min(window, size)
-    starts = [*range(0, size - window, window - overlap), size - window]
+    starts = [*range(0, size - window, max(window - overlap, 1)), size - window]
     ramp = torch.sin((torch.arange(1, overlap + 1) - 0.5) / max(overlap, 1) * math.pi / 2) ** 2
     weight = torch.ones(window)
     if len(starts) > 1: weight[:overlap], weight[window - overlap:] = ramp, ramp.flip(0)

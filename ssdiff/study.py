@@ -228,20 +228,13 @@ def write_readme(
     text = run.stdout.replace("](../", "](").replace('src="../', 'src="')
     Path(out).write_text(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", encoding="utf-8")
 
-# %% ../nbs/lib/16_study.ipynb #216b3de7
-def _value(text):
-    "`name=value` as YAML reads the value."
-    name, eq, value = text.partition("=")
-    if not eq: raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=value")
-    return name, yaml.safe_load(value)
-
-# %% ../nbs/lib/16_study.ipynb #edf579f7
+# %% ../nbs/lib/16_study.ipynb #cb686607
 def _run(args):
     values = {}
     for group in args.group: values |= functools.reduce(lambda at, name: at[name], group.split("."), read_params())
-    run_stage(args.notebook, args.out, **values, **dict(args.values))
+    run_stage(args.notebook, args.out, **values, **{k: yaml.safe_load(v) for k, v in args.values})
 
-# %% ../nbs/lib/16_study.ipynb #8978f0cc
+# %% ../nbs/lib/16_study.ipynb #8daabf2c
 def set_profile(
     name:str,                 # "ci", "demo" or "paper"
     path:Path="params.yaml",
@@ -251,7 +244,7 @@ def set_profile(
     text = Path(path).read_text(encoding="utf-8")
     Path(path).write_text(re.sub(r"(?m)^profile:\s*\S+", f"profile: {name}", text), encoding="utf-8")
 
-# %% ../nbs/lib/16_study.ipynb #036e98f9
+# %% ../nbs/lib/16_study.ipynb #a1b0a619
 def show_results(
     results:Path="results",
 ) -> None:
@@ -259,13 +252,14 @@ def show_results(
     for table in sorted(Path(results).glob("tables/*.md")): print(table.read_text(encoding="utf-8"))
     for folder in ("tables", "figures", "notebooks"): print(f"{folder:>9}: {Path(results)/folder}/")
 
-# %% ../nbs/lib/16_study.ipynb #cc1c97a6
+# %% ../nbs/lib/16_study.ipynb #a3b88d01
 def main(argv:list=None) -> int:
     "The command `ssdiff-study`."
     parser = argparse.ArgumentParser(prog="ssdiff-study", description="Run a stage of the study, or show what it found. The whole study: make reproduce.")
     sub = parser.add_subparsers(required=True, metavar="COMMAND")
     run = sub.add_parser("run", help="execute a stage's notebook with papermill (what dvc.yaml calls)")
-    run.add_argument("notebook"); run.add_argument("out"); run.add_argument("values", nargs="*", type=_value, metavar="name=value")
+    run.add_argument("notebook"); run.add_argument("out")
+    run.add_argument("-p", action="append", default=[], nargs=2, dest="values", metavar=("NAME", "VALUE"), help="one more value, read as YAML")
     run.add_argument("--group", action="append", default=[], metavar="GROUP", help="a group of params.yaml whose values the notebook gets, e.g. demo.pretrain")
     run.set_defaults(do=_run)
     profile = sub.add_parser("profile", help="choose the profile in params.yaml"); profile.add_argument("name", choices=PROFILES)
