@@ -5,8 +5,9 @@
 # %% ../nbs/lib/05_data.ipynb #c002
 from __future__ import annotations
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 import os
 import tempfile
@@ -231,18 +232,22 @@ def cut(scene:dict[str, np.ndarray], side:int # Of the patches on the PAN grid
     return {k: tiles(x, side//4 if k == "ms" else side) for k, x in scene.items()}
 
 # %% ../nbs/lib/05_data.ipynb #c028
-def _write_split(path, make, seeds, side, workers, progress, desc) -> Path:
-    "Stream scenes into a file: `make(seed)` gives a scene, `side` cuts it (0 = whole). Torch on one thread, so that bits do not depend on how many there are."
+def _one_thread(job):
+    "Run a job with torch on one thread, so that no bit depends on how many there are."
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        scenes = (cut(s, side) if side else {k: x[None] for k, x in s.items()} for s in run_many(make, seeds, workers, progress, desc))
-        first = next(scenes)
-        per = len(first["pan"])
-        with create_file(path, {k: (per*len(seeds), *x.shape[1:]) for k, x in first.items()}, {k: x.dtype for k, x in first.items()}) as f:
-            for i, s in enumerate((s for group in ([first], scenes) for s in group)):
-                for k, x in s.items(): f[k][i*per:(i + 1)*per] = x
+    try: return job()
     finally: torch.set_num_threads(threads)
+
+
+def _write_split(path, scenes:Iterator[dict], n:int, side:int) -> Path:
+    "Stream `n` scenes into a file, cut into patches of `side` (0 = whole)."
+    parts = (cut(s, side) if side else {k: x[None] for k, x in s.items()} for s in islice(scenes, n))
+    first = next(parts)
+    per = len(first["pan"])
+    with create_file(path, {k: (per*n, *x.shape[1:]) for k, x in first.items()}, {k: x.dtype for k, x in first.items()}) as f:
+        for i, p in enumerate(chain([first], parts)):
+            for k, x in p.items(): f[k][i*per:(i + 1)*per] = x
     return Path(path)
 
 
@@ -267,8 +272,9 @@ def prepare(sensor:str|Sensor,     # Whose files
     if patch > size: raise ValueError(f"patch {patch} is larger than the scenes, {size}")
     plan = dict(train=(n_train_scenes, reduced_scene, size, patch), valid=(n_valid_scenes, reduced_scene, size, patch),
                 test=(n_test, reduced_scene, test_size, 0), full=(n_test if n_full is None else n_full, full_scene, full_size, 0))
-    done = {}
-    for split, (n, make, side, tile) in plan.items():
-        if n: done[split] = _write_split(out/file_name(s, split), partial(make, sensor=s, size=side), scene_seeds(seed, split, n), tile, workers, progress, f"{s.name} {split}")
+    plan = {split: p for split, p in plan.items() if p[0]}
+    jobs = [partial(make, seed_, sensor=s, size=side) for split, (n, make, side, _) in plan.items() for seed_ in scene_seeds(seed, split, n)]
+    with closing(run_many(_one_thread, jobs, workers, progress, f"scenes for {s.name}")) as scenes:  # one pool for all files: starting a process costs seconds
+        done = {split: _write_split(out/file_name(s, split), scenes, n, tile) for split, (n, _, _, tile) in plan.items()}
     for split, p in done.items(): check_file(p, s, split)
     return done

@@ -6,26 +6,29 @@
 from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 import multiprocessing
+import operator
 
 import numpy as np
 import pandas as pd
 from scipy import fft, ndimage
 from scipy.interpolate import PchipInterpolator
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .resampling import mtf_kernel
 from .sensors import Sensor, get_sensor
 
 # %% auto #0
-__all__ = ['WAVELENGTHS', 'LANDSCAPES', 'ROOFS', 'TREES', 'Materials', 'read_spectra', 'vary', 'Scene', 'power_noise',
-           'power_law', 'Canvas', 'Air', 'draw_air', 'light', 'paint_ground', 'paint_ellipse', 'paint_fields',
-           'paint_parcel', 'paint_water', 'paint_roads', 'paint_street', 'paint_building', 'paint_town', 'paint_gear',
-           'paint_tree', 'paint_trees', 'paint_cars', 'Landscape', 'paint', 'finish', 'draw_scene', 'response',
-           'radiance', 'sample_ms', 'sample_pan', 'digitise', 'observe', 'simulate', 'simulate_many', 'run_many']
+__all__ = ['WAVELENGTHS', 'LANDSCAPES', 'ROOFS', 'TREES', 'SECOND_ARRAY', 'Materials', 'read_spectra', 'vary', 'Scene',
+           'power_noise', 'power_law', 'Canvas', 'Air', 'draw_air', 'light', 'paint_ground', 'paint_ellipse',
+           'paint_fields', 'paint_parcel', 'paint_water', 'paint_roads', 'paint_street', 'paint_building', 'paint_town',
+           'paint_gear', 'paint_tree', 'paint_trees', 'paint_cars', 'Landscape', 'paint', 'finish', 'draw_scene',
+           'response', 'radiance', 'draw_centres', 'sample_ms', 'sample_pan', 'digitise', 'observe', 'simulate',
+           'simulate_many', 'run_many']
 
 # %% ../nbs/lib/04_scenes.ipynb #c005
 WAVELENGTHS = np.arange(400., 1051., 5.)  # nm
@@ -377,6 +380,7 @@ LANDSCAPES = dict(
     forest=Landscape(("litter", "grass_stressed", "shrub", "soil_dark"), trees=2600, clumped=.35, water=.35),
     industry=Landscape(("asphalt_old", "concrete_old", "gravel", "soil_loam", "concrete_new", "grass_dry"), streets=130, cover=.35, sizes=(10, 120), heights=(4, 18), trees=150, water=.2),
     dryland=Landscape(("soil_loam", "soil_red", "sand_dry", "grass_dry", "shrub", "limestone", "gravel"), fields=60, crops=("soil_red", "soil_loam", "sand_dry", "crop_young", "grass_dry", "crop_green"), streets=150, cover=.1, sizes=(5, 30), trees=450, clumped=.3, water=.1),
+    highland=Landscape(("snow", "grass_dry", "gravel", "limestone", "litter", "grass_stressed"), streets=400, cover=.01, trees=700, clumped=.7, water=.2),
 )
 ROOFS = ("tile_red", "tile_brown", "slate", "metal_grey", "metal_rust", "roof_white", "paint_blue", "paint_green", "paint_red", "plastic_film", "concrete_old", "concrete_new", "gravel", "asphalt_new")
 TREES = ("tree_broadleaf", "tree_olive", "tree_conifer", "shrub")
@@ -400,7 +404,7 @@ def finish(c:Canvas, air:Air, kind:str) -> Scene:
     local = vary(rng, m.reflectance, .6)  # this scene's version of every material
     which = np.array(c.objects)
     first, second = vary(rng, local[which], .7), vary(rng, local[m.partner[which]], .5)
-    wide, fine, moist = power_noise(rng, c.n, 1.), power_noise(rng, c.n, .5), power_noise(rng, c.n, 1.3)
+    wide, fine, moist = power_noise(rng, c.n, 1.), power_noise(rng, c.n, .4), power_noise(rng, c.n, 1.)
     def pick(v): return np.asarray(v, np.float32)[which].take(c.label)
     grainy = pick([.75 if k in ("vegetation", "soil") else .5 for k in m.kinds])
     gain = np.maximum(1 + pick(m.texture) * (grainy*fine + (1 - grainy)*wide), .2)
@@ -415,12 +419,13 @@ def draw_scene(seed:int,      # Any non-negative integer
               ) -> Scene:
     "Draw a scene; the seed alone decides it. ValueError for a bad size, seed or kind."
     if size < 8: raise ValueError(f"size {size} is too small for a scene; use at least 8 (MS pixels)")
+    seed = operator.index(seed)  # TypeError for 1.5, which would silently be another seed's scene
     if seed < 0: raise ValueError(f"the seed must not be negative, got {seed}")
     if kind is not None and kind not in LANDSCAPES: raise ValueError(f"unknown landscape {kind!r}; known: {', '.join(LANDSCAPES)}")
-    rng = np.random.default_rng(np.random.SeedSequence([int(seed), 0]))
-    chosen = rng.choice(list(LANDSCAPES), p=[.3, .22, .16, .1, .12, .1])
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 0]))
+    chosen = rng.choice(list(LANDSCAPES), p=[.29, .22, .15, .1, .12, .09, .03])
     kind, air = kind or str(chosen), draw_air(rng)
-    c = Canvas(4*size, rng, rng.uniform(.3, .8), air, read_spectra())
+    c = Canvas(4*size, rng, rng.uniform(.3, .9), air, read_spectra())
     paint(c, LANDSCAPES[kind])
     return finish(c, air, kind)
 
@@ -450,26 +455,39 @@ def radiance(scene:Scene, sensor:str|Sensor) -> np.ndarray: # (bands + 1, H, W) 
     return out * np.float32(scene.air.exposure)
 
 # %% ../nbs/lib/04_scenes.ipynb #c047
+SECOND_ARRAY = {"WV2": (0, 3, 5, 7), "WV3": (0, 3, 5, 7)}  # coastal, yellow, red edge, NIR2
+
+
+def draw_centres(sensor:str|Sensor, rng:np.random.Generator) -> np.ndarray: # (bands, 2)
+    "Row and column of MS pixel 0 on the PAN grid: 1.5, a registration error, and another for a second array."
+    s = get_sensor(sensor)
+    all_bands, second = rng.normal(0, .3, 2), rng.normal(0, .8, 2)
+    return 1.5 + all_bands + np.isin(np.arange(s.n_bands), SECOND_ARRAY.get(s.name, ()))[:, None] * second
+
+# %% ../nbs/lib/04_scenes.ipynb #c050
 def sample_ms(x:np.ndarray,        # (bands, 4h, 4w) on the PAN grid
-              sensor:str|Sensor    # For the MTF gains
+              sensor:str|Sensor,   # For the MTF gains
+              centres:np.ndarray|None=None # (bands, 2) of MS pixel 0, in PAN pixels; None = 2, as the benchmark decimates
              ) -> np.ndarray:      # (bands, h, w)
-    "`decimate(mtf_blur(x))`, computed in the Fourier domain."
+    "`decimate(mtf_blur(x))` with any pixel centres, computed in the Fourier domain."
     h, w = x.shape[1:]
     padded = [fft.next_fast_len(n + 40, real=True) for n in (h, w)]
+    fy, fx = 2j*np.pi*fft.fftfreq(padded[0])[:, None], 2j*np.pi*fft.rfftfreq(padded[1])
     out = np.empty((len(x), h//4, w//4))
     for b, gain in enumerate(get_sensor(sensor).mtf_ms):
-        wide = np.pad(x[b].astype(float), 20, mode="edge")
-        y = fft.irfft2(fft.rfft2(wide, s=padded) * fft.rfft2(mtf_kernel(gain), s=padded), s=padded)
-        out[b] = y[42:40 + h:4, 42:40 + w:4]  # 20 of padding, 20 of the kernel's centre, phase 2
+        dy, dx = (2, 2) if centres is None else centres[b]
+        wide = fft.rfft2(np.pad(x[b].astype(float), 20, mode="edge"), s=padded)
+        y = fft.irfft2(wide * fft.rfft2(mtf_kernel(gain), s=padded) * np.exp(fy*dy) * np.exp(fx*dx), s=padded)
+        out[b] = y[40:40 + h:4, 40:40 + w:4]  # 20 of padding, 20 of the kernel's centre
     return out
 
-# %% ../nbs/lib/04_scenes.ipynb #c049
+# %% ../nbs/lib/04_scenes.ipynb #c052
 def sample_pan(x:np.ndarray, sensor:str|Sensor) -> np.ndarray: # (H, W)
-    "PAN through its own optics, on its own grid."
-    taps = np.roll(fft.irfft(get_sensor(sensor).mtf_pan**(4*fft.rfftfreq(15)**2), 15), 7)
+    "PAN through its own, partly restored optics, on its own grid."
+    taps = np.roll(fft.irfft(get_sensor(sensor).mtf_pan**(2*fft.rfftfreq(15)**2), 15), 7)
     return ndimage.convolve1d(ndimage.convolve1d(x.astype(float), taps, 0, mode="nearest"), taps, 1, mode="nearest")
 
-# %% ../nbs/lib/04_scenes.ipynb #c052
+# %% ../nbs/lib/04_scenes.ipynb #c055
 def digitise(x:np.ndarray,              # Share of full scale
              rng:np.random.Generator,   # Source of chance
              full_scale:int,            # Largest digital number
@@ -481,14 +499,14 @@ def digitise(x:np.ndarray,              # Share of full scale
     noise = rng.standard_normal(x.shape) * np.sqrt(np.maximum(electrons, 0) + read**2)
     return np.clip(np.rint((electrons + noise) * (full_scale/wells)), 0, full_scale).astype(np.uint16)
 
-# %% ../nbs/lib/04_scenes.ipynb #c054
-def observe(scene:Scene, sensor:str|Sensor, seed:int=0 # For the noise
+# %% ../nbs/lib/04_scenes.ipynb #c057
+def observe(scene:Scene, sensor:str|Sensor, seed:int=0 # For registration and noise
            ) -> dict[str, np.ndarray]:
     "What a satellite delivers of a scene: `ms` (bands, size, size) and `pan` (1, 4 size, 4 size), uint16 digital numbers."
     s = get_sensor(sensor)
     x = radiance(scene, s)
     rng = np.random.default_rng(np.random.SeedSequence([int(seed), 1, *s.name.encode()]))
-    return dict(ms=digitise(sample_ms(x[:-1], s), rng, s.full_scale), pan=digitise(sample_pan(x[-1], s), rng, s.full_scale)[None])
+    return dict(ms=digitise(sample_ms(x[:-1], s, draw_centres(s, rng)), rng, s.full_scale), pan=digitise(sample_pan(x[-1], s), rng, s.full_scale)[None])
 
 
 def simulate(sensor:str|Sensor, # Who looks
@@ -499,7 +517,7 @@ def simulate(sensor:str|Sensor, # Who looks
     "One simulated acquisition: dict of `ms` (bands, size, size) and `pan` (1, 4 size, 4 size), uint16. ValueError as `draw_scene`."
     return observe(draw_scene(seed, size, kind), sensor, seed)
 
-# %% ../nbs/lib/04_scenes.ipynb #c058
+# %% ../nbs/lib/04_scenes.ipynb #c061
 def simulate_many(sensor:str|Sensor,  # Who looks
                   seeds:list[int],    # One scene each
                   size:int=128,       # Side on the MS grid
@@ -517,4 +535,7 @@ def run_many(f, items:list, workers:int=2, progress:bool=True, desc:str="") -> I
     if workers == 1 or len(items) < 2:
         yield from bar(map(f, items))
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool: yield from bar(pool.map(f, items))
+    try:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool: yield from bar(pool.map(f, items))
+    except BrokenProcessPool as e:
+        raise RuntimeError(f"{desc or 'run_many'}: a worker process died or could not start (out of memory? a script without `if __name__ == \"__main__\"`?); try workers=1") from e
