@@ -146,7 +146,7 @@ def run_stage(
 ) -> None:
     "Execute `notebook` with `values`; leave its executed copy at `out`, the same bytes whenever the same things were computed."
     _show_outputs()
-    os.environ.setdefault("TQDM_MININTERVAL", "10"); os.environ.setdefault("TQDM_NCOLS", "100")
+    for name, value in dict(TQDM_MININTERVAL="10", TQDM_NCOLS="100", OMP_WAIT_POLICY="passive").items(): os.environ.setdefault(name, value)
     out = Path(out); out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part.ipynb")
     try: papermill.execute_notebook(notebook, part, values, progress_bar=False, log_output=True, kernel_name="python3")
