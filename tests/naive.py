@@ -84,3 +84,24 @@ def q2n(x, y, block=32, shift=None):
     x, y = ready(x), ready(y)
     cut = lambda v, i, j: v[:, i*shift:i*shift+block, j*shift:j*shift+block].reshape(bands, -1)
     return np.mean([q2n_block(cut(x, i, j), cut(y, i, j)) for i in range(rows) for j in range(cols)])
+
+
+def uiqi_blocks(a, b, block=32):
+    """Mean of Q over distinct blocks, sample moments; where both are flat, their means alone."""
+    values = []
+    for i in range(0, a.shape[0], block):
+        for j in range(0, a.shape[1], block):
+            p, q = a[i:i+block, j:j+block].ravel(), b[i:i+block, j:j+block].ravel()
+            (vp, c), (_, vq) = np.cov(p, q)
+            m = p.mean()**2 + q.mean()**2
+            values.append(1. if m == 0 else 2*p.mean()*q.mean()/m if vp+vq == 0 else 4*c*p.mean()*q.mean()/(vp+vq)/m)
+    return np.mean(values)
+
+
+def d_s(fused, lms, pan, coarse_pan, block=32):
+    return np.mean([abs(uiqi_blocks(f, pan[0], block) - uiqi_blocks(l, coarse_pan[0], block)) for f, l in zip(fused, lms)])
+
+
+def d_lambda(fused, lms, block=32):
+    pairs = [(i, j) for i in range(len(lms)) for j in range(i+1, len(lms))]
+    return np.mean([abs(uiqi_blocks(fused[i], fused[j], block) - uiqi_blocks(lms[i], lms[j], block)) for i, j in pairs])

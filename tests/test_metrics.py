@@ -52,6 +52,22 @@ def test_q2n_for_any_block_and_shift(pair, blocks):
 
 
 @few
+@given(st.integers(2, 8), st.integers(1, 3), st.integers(1, 3), st.sampled_from([16, 32]), st.sampled_from([None, 0, 700]), st.integers(0, 2**32-1))
+def test_full_resolution_equals_the_plain_one(bands, rows, columns, block, hole, seed):
+    rng, (h, w) = np.random.default_rng(seed), (rows*block, columns*block)
+    images = fused, ms, lms, pan = (np.round(4*rng.uniform(0, 2047, (bands, h, w)))/4, rng.integers(1, 2048, (bands, h//4, w//4)).astype(float),
+                                    rng.uniform(0, 2047, (bands, h, w)), rng.integers(1, 2048, (1, h, w)).astype(float))
+    if hole is not None:
+        for v in images: v[..., :block, :block] = hole
+    sensor = SENSORS["WV3"].first(bands)
+    r = metrics.full(*images, sensor, block)
+    coarse, filtered = resampling.upsample23(resampling.bicubic_reduce(pan)), resampling.mtf_blur(fused, sensor)
+    plain = 1 - naive.q2n(lms, filtered, block), naive.d_s(fused, lms, pan, coarse, block), naive.d_lambda(fused, lms, block)
+    np.testing.assert_allclose([r["D_lambda_K"], r["D_s"], r["D_lambda"]], plain, rtol=0, atol=1e-9)
+    np.testing.assert_allclose([r["HQNR"], r["QNR"]], [(1-plain[0])*(1-plain[1]), (1-plain[2])*(1-plain[1])], rtol=0, atol=1e-9)
+
+
+@few
 @given(image_pairs(blemish=False), st.sampled_from([np.uint8, np.uint16, np.int32, np.float32, np.float64]), st.booleans())
 def test_kinds_of_input_agree(pair, dtype, contiguous):
     gt, fused = ((x/9).clip(0, 255).astype(dtype) for x in pair)
