@@ -105,7 +105,7 @@ def _sign_constrained(A:torch.Tensor, b:torch.Tensor) -> torch.Tensor:
     R, y = R.cpu().numpy(), (Q.mT @ b).cpu().numpy()
     x = np.zeros((R.shape[1], y.shape[1]))
     for j in range(y.shape[1]):
-        free = nnls(R, y[:, j])[0] > 0
+        free = nnls(R, y[:, j], maxiter=100*len(x))[0] > 0
         x[free, j] = np.linalg.lstsq(R[:, free], y[:, j], rcond=None)[0]
     return torch.from_numpy(x).to(A)
 

@@ -130,11 +130,11 @@ def _box_sum(x:torch.Tensor, k:int, dim:int) -> torch.Tensor:
         x, width = x.narrow(dim, 0, x.shape[dim]-width) + x.narrow(dim, width, x.shape[dim]-width), 2*width
 
 # %% ../nbs/lib/03_metrics.ipynb #cell-028
-_NO_DIGIT = 1e-14 # a difference this small against its terms has no correct digit
+_NO_DIGIT = 1e-15 # a difference this small against its terms has no correct digit
 
 def _q_map(x:torch.Tensor, y:torch.Tensor, block:int) -> torch.Tensor:
     "Q of every window, (N,C,H-block+1,W-block+1)."
-    if min(x.shape[-2:]) < block: raise ValueError(f"Q needs sides of at least the block, {block}, got {tuple(x.shape[-2:])}")
+    if min(x.shape[-2:]) < block: raise ValueError(f"Q needs sides of at least the block, {block}, got {tuple(x.shape[-2:])} (after the border cut, if any)")
     n, S = block**2, lambda v: _box_sum(_box_sum(v, block, -1), block, -2)
     sx, sy, sxy, squares = S(x), S(y), S(x*y), n*S(x*x + y*y)
     d2, prod = sx*sx + sy*sy, sx*sy
@@ -298,9 +298,9 @@ def _moments(x:torch.Tensor, block:int) -> tuple:
     return m, b - m[..., None]
 
 def _uiqi(m1, v1, m2, v2, cov) -> torch.Tensor:
-    "Q from means, variances and covariances; where there is no variance the means alone are compared."
+    "Q from means, variances and covariances; where the variance is rounding (1e-12 of the mean) the means alone are compared."
     v, m = v1 + v2, m1**2 + m2**2
-    flat, black = v <= _NO_DIGIT**2*m, m == 0
+    flat, black = v <= 1e-24*m, m == 0
     q = torch.where(flat, 2*m1*m2, 4*cov*m1*m2/v.where(~flat, 1))/m.where(~black, 1)
     return q.where(~black, 1)
 

@@ -1,0 +1,205 @@
+"""Properties of the indices and methods on inputs of which nobody wrote down a figure."""
+
+import naive
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from ssdiff import classical, metrics, resampling
+from ssdiff.sensors import SENSORS
+
+few = settings(max_examples=20, deadline=None, derandomize=True)
+PAIRWISE = dict(sam=metrics.sam, ergas=metrics.ergas, q2n=lambda a, b: metrics.q2n(a, b, 16), scc=metrics.scc, uiqi=lambda a, b: metrics.uiqi(a, b, 16))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small arrays: threads only wait for each other, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@st.composite
+def image_pairs(draw, low=18, high=40, blemish=True):
+    """Two related images, quarter digital numbers in the test, with flat, zero and saturated patches in one or both."""
+    c, h, w = draw(st.integers(1, 9)), draw(st.integers(low, high)), draw(st.integers(low, high))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32-1)))
+    gt = rng.integers(1, 2048, (c, h, w)).astype(float)
+    fused = np.round(4*(gt*rng.uniform(.8, 1.2) + rng.normal(scale=draw(st.sampled_from([0, 3, 200])), size=gt.shape)))/4
+    for _ in range(draw(st.integers(0, 3)) if blemish else 0):
+        (y, x), value = rng.integers(0, 16, 2), draw(st.sampled_from([0, 1, 700, 2047]))
+        bands = slice(None) if draw(st.booleans()) else slice(0, 1)
+        for im in draw(st.sampled_from([(gt,), (fused,), (gt, fused)])): im[bands, y:y+20, x:x+20] = value
+    return gt, fused
+
+
+@few
+@given(image_pairs())
+def test_indices_equal_the_plain_ones(pair):
+    gt, fused = pair
+    for name in ("sam", "ergas", "scc"): np.testing.assert_allclose(PAIRWISE[name](gt, fused), getattr(naive, name)(gt, fused), rtol=1e-10, atol=1e-8)
+    np.testing.assert_allclose(metrics.uiqi(gt, fused, 16), naive.q(gt, fused, 16), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(metrics.q2n(gt, fused, 16), naive.q2n(gt, fused, 16), rtol=0, atol=1e-9)
+
+
+@few
+@given(image_pairs(low=32), st.sampled_from([(8, 8), (8, 4), (12, 12), (15, 7), (32, 32), (32, 9)]))
+def test_q2n_for_any_block_and_shift(pair, blocks):
+    np.testing.assert_allclose(metrics.q2n(*pair, *blocks), naive.q2n(*pair, *blocks), rtol=0, atol=1e-9)
+
+
+@few
+@given(st.integers(2, 8), st.integers(1, 3), st.integers(1, 3), st.sampled_from([16, 32]), st.sampled_from([None, 0, 700]), st.integers(0, 2**32-1))
+def test_full_resolution_equals_the_plain_one(bands, rows, columns, block, hole, seed):
+    rng, (h, w) = np.random.default_rng(seed), (rows*block, columns*block)
+    images = fused, ms, lms, pan = (np.round(4*rng.uniform(0, 2047, (bands, h, w)))/4, rng.integers(1, 2048, (bands, h//4, w//4)).astype(float),
+                                    rng.uniform(0, 2047, (bands, h, w)), rng.integers(1, 2048, (1, h, w)).astype(float))
+    if hole is not None:
+        for v in images: v[..., :block, :block] = hole
+    sensor = SENSORS["WV3"].first(bands)
+    r = metrics.full(*images, sensor, block)
+    coarse, filtered = resampling.upsample23(resampling.bicubic_reduce(pan)), resampling.mtf_blur(fused, sensor)
+    plain = 1 - naive.q2n(lms, filtered, block), naive.d_s(fused, lms, pan, coarse, block), naive.d_lambda(fused, lms, block)
+    np.testing.assert_allclose([r["D_lambda_K"], r["D_s"], r["D_lambda"]], plain, rtol=0, atol=1e-9)
+    np.testing.assert_allclose([r["HQNR"], r["QNR"]], [(1-plain[0])*(1-plain[1]), (1-plain[2])*(1-plain[1])], rtol=0, atol=1e-9)
+
+
+@few
+@given(image_pairs(blemish=False), st.sampled_from([np.uint8, np.uint16, np.int32, np.float32, np.float64]), st.booleans())
+def test_kinds_of_input_agree(pair, dtype, contiguous):
+    gt, fused = ((x/9).clip(0, 255).astype(dtype) for x in pair)
+    if not contiguous: gt, fused = (x.transpose(1, 2, 0).copy().transpose(2, 0, 1)[:, ::-1] for x in (gt, fused))
+    for f in PAIRWISE.values():
+        single = f(gt, fused)
+        assert isinstance(single, float)
+        assert single == f(gt.astype(float), fused.astype(float))
+        batch = f(np.stack([gt, gt]), np.stack([fused, gt]))
+        tensor = f(torch.from_numpy(np.stack([gt, gt])), torch.from_numpy(np.stack([fused, gt])))
+        assert batch.dtype == np.float64 and tensor.dtype == torch.float64 and batch.shape == tuple(tensor.shape) == (2,)
+        np.testing.assert_allclose(batch, tensor.numpy(), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(batch[0], single, rtol=0, atol=1e-12)
+
+
+@few
+@given(image_pairs())
+def test_identity_is_ideal_and_inputs_are_left_alone(pair):
+    gt, fused = pair
+    kept = gt.copy(), fused.copy()
+    for name, f in PAIRWISE.items():
+        np.testing.assert_allclose(f(gt, gt), 0 if name in ("sam", "ergas") else 1, atol=1e-10)
+        f(gt, fused)
+    np.testing.assert_array_equal((gt, fused), kept)
+
+
+@few
+@given(st.integers(3, 20), st.integers(3, 20), st.integers(1, 5), st.sampled_from([2, 4]))
+def test_decimation_undoes_interpolation(h, w, c, ratio):
+    x = np.random.default_rng(h*w).uniform(0, 2047, (c, h, w))
+    up = resampling.upsample23(x, ratio)
+    assert up.shape == (c, ratio*h, ratio*w)
+    np.testing.assert_array_equal(resampling.decimate(up, ratio), x)
+    np.testing.assert_allclose(resampling.bicubic_reduce(np.full((c, h, w), 3.)), 3, rtol=1e-14)
+
+
+@few
+@given(st.sampled_from(sorted(SENSORS)), st.integers(4, 10), st.integers(4, 10), st.sampled_from(["numpy", "float32", "float64"]), st.booleans())
+def test_methods_keep_the_kind(name, h, w, kind, batch):
+    rng, bands = np.random.default_rng(h+w), SENSORS[name].n_bands
+    ms, pan = rng.integers(0, 2048, (bands, h, w)), rng.integers(0, 2048, (1, 4*h, 4*w))
+    expected = {m: f(ms, pan, name) for m, f in classical.METHODS.items()}
+    if batch: ms, pan = ms[None], pan[None]
+    if kind != "numpy": ms, pan = (torch.from_numpy(v).to(getattr(torch, kind)) for v in (ms, pan))
+    for m, f in classical.METHODS.items():
+        out = f(ms, pan, name.lower())
+        assert type(out) is type(ms) and out.shape == (*ms.shape[:-2], 4*h, 4*w) and (kind == "numpy" or out.dtype == ms.dtype)
+        np.testing.assert_allclose(np.asarray(out).reshape(expected[m].shape), expected[m], rtol=1e-9 if kind != "float32" else 1e-5, atol=1e-9 if kind != "float32" else 1e-2)
+
+
+def scene(bands=4, size=64, seed=0):
+    rng = np.random.default_rng(seed)
+    ms = rng.integers(1, 2048, (bands, size//4, size//4))
+    return rng.uniform(0, 2047, (bands, size, size)), ms, resampling.upsample23(ms), rng.integers(1, 2048, (1, size, size))
+
+
+@pytest.mark.parametrize("hole", [0, 700, 700.1])
+def test_blocks_without_content_give_no_nan(hole):
+    images = [np.array(v, float) for v in scene()]
+    for v in images: v[:, :v.shape[1]//2, :v.shape[2]//2] = hole
+    images[2] = np.array(images[2])
+    assert np.isfinite(list(metrics.full(*images, "QB").values())).all()
+    gt = images[0]; assert np.isfinite(list(metrics.reduced(gt, gt+1, border=None).values())).all()
+    assert np.isfinite(metrics.hqnr_map(*images, "QB")).all()
+
+
+@pytest.mark.parametrize("value", [0, 1, 500, .1])
+def test_flat_images(value):
+    flat = lambda c, n: np.full((c, n, n), float(value))
+    for name, f in classical.METHODS.items(): assert np.isfinite(f(flat(8, 16), flat(1, 64), "WV3")).all(), name
+    args = flat(8, 64), flat(8, 16), resampling.upsample23(flat(8, 16)), flat(1, 64)
+    np.testing.assert_allclose([metrics.d_s(*args), metrics.d_lambda(*args)], 0, atol=1e-12)
+    assert 0 <= metrics.d_lambda_k(*args, "WV3") <= 1
+    if value: assert metrics.uiqi(flat(1, 40), flat(1, 40)) == 1
+    else:
+        for f in (metrics.sam, metrics.ergas, metrics.scc):
+            with pytest.raises(ValueError, match="undefined for image"): f(flat(2, 40), flat(2, 40))
+
+
+def test_one_undefined_image_of_a_batch_is_named():
+    gt = np.ones((3, 2, 8, 8)); gt[1] = 0
+    with pytest.raises(ValueError, match=r"SAM is undefined for image\(s\) \[1\]"): metrics.sam(gt, gt)
+
+
+BAD = {
+    "another size": (lambda f, m, l, p: (f[:, :32], m, l, p), "fused and lms need one shape"),
+    "another band count": (lambda f, m, l, p: (f, m[:3], l, p), "bands of ms"),
+    "not a multiple of the block": (lambda f, m, l, p: (f[..., :48], m[..., :12], l[..., :48], p[..., :48]), "multiples of the block 32"),
+    "PAN with two bands": (lambda f, m, l, p: (f, m, l, np.repeat(p, 2, 0)), "pan needs one band"),
+    "PAN without a band axis": (lambda f, m, l, p: (f, m, l, p[0]), r"pan: needs shape \(C,H,W\)"),
+    "a NaN": (lambda f, m, l, p: (np.where(f == f.max(), np.nan, f), m, l, p), "fused: 1 of 16384 values are NaN"),
+    "ratio 3": (lambda f, m, l, p: (f, m[:, :10, :10], l, p), "2 or 4 times as large as ms"),
+    "half a batch": (lambda f, m, l, p: (f[None], m, l, p), "as many images"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_gets_one_clear_error(what):
+    change, message = BAD[what]
+    with pytest.raises(ValueError, match=message): metrics.full(*change(*scene()), "QB")
+
+
+def test_bad_kinds():
+    f, m, l, p = scene()
+    with pytest.raises(TypeError, match="one kind"): metrics.full(torch.from_numpy(f), m, l, p, "QB")
+    with pytest.raises(TypeError, match="fused: needs real numbers"): metrics.sam(f, f.astype(complex))
+    with pytest.raises(TypeError, match="got list"): metrics.sam(f.tolist(), f.tolist())
+    with pytest.raises(ValueError, match="one shape"): metrics.reduced(f, f[:3])
+    with pytest.raises(ValueError, match="unknown sensor 'MODIS'; known are WV3, WV2, QB, GF2"): metrics.hqnr(f, m, l, p, "MODIS")
+
+
+def test_clipping_is_the_toolbox_s():
+    f, _, _, _ = scene()
+    assert metrics.reduced(f, 3*f-1000, border=None, clip_bits=11) == metrics.reduced(f, (3*f-1000).clip(0, 2048), border=None)
+    assert metrics.reduced(f.astype(np.uint8), f.astype(np.uint8), border=None, clip_bits=11)["Q"] == pytest.approx(1, abs=1e-12)
+
+
+def test_metric_classes_accumulate_images_not_batches():
+    f = torch.from_numpy(np.stack([scene(seed=s)[0] for s in range(5)])).float()/2047
+    gt = (f + .01*torch.randn(f.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    for cls, index in ((metrics.SAM, metrics.sam), (metrics.ERGAS, metrics.ergas), (metrics.Q2n, metrics.q2n), (metrics.SCC, metrics.scc)):
+        m = cls(scale=2047)
+        for part in (slice(0, 1), slice(1, 5)): m.update(f[part], gt[part])
+        each = index(gt.double()*2047, f.double()*2047)
+        np.testing.assert_allclose([m.compute(), m.std()], [each.mean(), each.std()], rtol=1e-12)
+        m.reset()
+        with pytest.raises(ValueError, match="has not seen an image"): m._all()
+
+
+def test_metric_classes_merge_over_processes():
+    """What torchmetrics does when it gathers: the list becomes one tensor."""
+    m = metrics.SAM()
+    m.update(torch.ones(1, 2, 4, 4), torch.ones(1, 2, 4, 4))
+    m.values = torch.tensor([1., 3.])
+    assert m.compute() == 2 and m.std() == pytest.approx(2**.5)
