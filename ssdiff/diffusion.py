@@ -10,7 +10,7 @@ __all__ = ['SCHEDULES', 'cosine_betas', 'linear_betas', 'check_images', 'gaussia
 import math
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 # %% ../nbs/lib/07_diffusion.ipynb #07005
 def cosine_betas(steps:int, # Number of steps T

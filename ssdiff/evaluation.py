@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from .metrics import full, reduced
 from .network import diffusion_of
 from .sensors import get_sensor

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, Union
 import nbformat, papermill, torch, yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, NonNegativeInt, PositiveFloat, NonNegativeFloat, ValidationError
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from .data import SPLITS, PanData, check_file, find_file, prepare
 from .evaluation import save_json
 from .network import SSDiff, save
