@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as pack
 from torch import Tensor, nn
 from .apfm import APFM
 from .branches import WIDTHS, Branch, Time
@@ -109,7 +109,7 @@ def save(net:nn.Module, # An SSDiff network
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, temporary, metadata=dict(format="ssdiff", version=FORMAT, header=json.dumps(header, sort_keys=True)))
+        temporary.write_bytes(pack(tensors, dict(format="ssdiff", version=FORMAT, header=json.dumps(header, sort_keys=True))))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
