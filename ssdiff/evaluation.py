@@ -96,7 +96,7 @@ def save_fused(
     with h5py.File(path, "w", libver="v110") as f: f.create_dataset("fused", data=fused, chunks=(1, *fused.shape[1:]), compression="gzip", shuffle=True, track_times=False)
 
 # %% ../nbs/lib/15_evaluation.ipynb #bb0e51b0
-IDEAL = dict(SAM=0, ERGAS=0, Q2n=1, SCC=1, D_lambda=0, D_s=0, HQNR=1)
+IDEAL = dict(SAM=0, ERGAS=0, Q2n=1, SCC=1, D_lambda_K=0, D_s=0, HQNR=1)   # the paper's D_λ is Khan's
 
 # %% ../nbs/lib/15_evaluation.ipynb #bfe05266
 def marks(
@@ -119,7 +119,7 @@ def results_table(
     for k in indices:
         sign = marks(pd.Series({m: s[k]["mean"] for m, s in ours.items()}), IDEAL[k])
         table[k] = [f"{sign[m][0]}{s[k]['mean']:.3f} ± {s[k]['std']:.3f}{sign[m][1]}" for m, s in ours.items()]
-        table[f"{k} (paper)"] = [book.get((m, k), "–") for m in ours]
+        table[f"{k} (paper)"] = [book.get((m, k.removesuffix("_K")), "–") for m in ours]
     return table
 
 # %% ../nbs/lib/15_evaluation.ipynb #c5468e04
