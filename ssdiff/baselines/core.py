@@ -103,7 +103,7 @@ class Baseline(nn.Module):
         ms = mirror_pad(ms, right // 4, bottom // 4) if self.uses_ms else None
         return self.fuse(pan, lms, ms)[..., :h, :w]
 
-# %% ../../nbs/lib/20_baselines_core.ipynb #20016
+# %% ../../nbs/lib/20_baselines_core.ipynb #20015
 def check(self:Baseline, **images):
     "One error unless the images fit together, the network's bands, and the type of its weights"
     if self.uses_ms and images["ms"] is None: raise ValueError(f"{type(self).__name__} looks at ms, which was not given")
@@ -113,6 +113,9 @@ def check(self:Baseline, **images):
         if x is not None and (x.dtype, x.device) != (own.dtype, own.device):
             raise TypeError(f"{name} is {x.dtype} on {x.device}, the weights are {own.dtype} on {own.device}; convert one of them")
 
+Baseline.check = check
+
+# %% ../../nbs/lib/20_baselines_core.ipynb #20017
 def objective(self:Baseline,
               batch:dict, # gt, ms, lms, pan as the data set gives them
               generator:torch.Generator=None, # For networks whose loss draws something; the others ignore it
@@ -122,6 +125,9 @@ def objective(self:Baseline,
     inner = (..., slice(b, -b or None), slice(b, -b or None))
     return LOSSES[self.recipe.loss](self(batch["pan"], batch["lms"], batch["ms"])[inner], batch["gt"][inner])
 
+Baseline.objective = objective
+
+# %% ../../nbs/lib/20_baselines_core.ipynb #20019
 def restore(self:Baseline,
             pan:Tensor, # As in a call
             lms:Tensor, # As in a call
@@ -136,9 +142,9 @@ def restore(self:Baseline,
         with torch.no_grad(): return self(pan, lms, ms).clamp(0, 1)
     finally: self.train(was)
 
-Baseline.check, Baseline.objective, Baseline.restore = check, objective, restore
+Baseline.restore = restore
 
-# %% ../../nbs/lib/20_baselines_core.ipynb #20018
+# %% ../../nbs/lib/20_baselines_core.ipynb #20021
 @dataclass(frozen=True)
 class Method:
     "A registered network"
@@ -152,7 +158,7 @@ class Method:
 
 _REGISTRY = {}
 
-# %% ../../nbs/lib/20_baselines_core.ipynb #20019
+# %% ../../nbs/lib/20_baselines_core.ipynb #20022
 def register(name:str, # What the tables call it
              recipe, # A Recipe, or bands → Recipe
              paper:str, # What to cite
@@ -168,20 +174,22 @@ def register(name:str, # What the tables call it
         return cls
     return add
 
-# %% ../../nbs/lib/20_baselines_core.ipynb #20020
+# %% ../../nbs/lib/20_baselines_core.ipynb #20023
 def discover(package:str="ssdiff.baselines", # A package whose modules register methods
             ):
     "Import every module of the package once, so that all methods are registered"
     for m in pkgutil.iter_modules(importlib.import_module(package).__path__): importlib.import_module(f"{package}.{m.name}")
 
+# %% ../../nbs/lib/20_baselines_core.ipynb #20024
 def methods() -> dict: # Name → Method, in the order of the tables
     "All registered methods"
     discover()
     return dict(sorted(_REGISTRY.items(), key=lambda kv: (kv[1].order, kv[0])))
 
+# %% ../../nbs/lib/20_baselines_core.ipynb #20025
 def names() -> tuple: return tuple(methods())
 
-# %% ../../nbs/lib/20_baselines_core.ipynb #20021
+# %% ../../nbs/lib/20_baselines_core.ipynb #20026
 def find(name:str, # In any case
         ) -> Method:
     "The method of that name; ValueError names the known ones"
@@ -190,6 +198,7 @@ def find(name:str, # In any case
         if isinstance(name, str) and k.lower() == name.lower(): return m
     raise ValueError(f"method {name!r} is unknown; known are {', '.join(known)}")
 
+# %% ../../nbs/lib/20_baselines_core.ipynb #20027
 def create(name:str, # One of `names()`, in any case
            bands:int, # B, multispectral bands
            **options, # Options of the network, e.g. windows="released" for CTINN
@@ -197,13 +206,14 @@ def create(name:str, # One of `names()`, in any case
     "A network by the name it has in the papers. ValueError for an unknown name or impossible bands"
     return find(name).build(bands, **options)
 
+# %% ../../nbs/lib/20_baselines_core.ipynb #20028
 def recipe(name:str, # One of `names()`, in any case
            bands:int, # B; some rates depend on it
           ) -> Recipe:
     "The training recipe of a method"
     return find(name).recipe(bands)
 
-# %% ../../nbs/lib/20_baselines_core.ipynb #20026
+# %% ../../nbs/lib/20_baselines_core.ipynb #20033
 def _unpack(state, source):
     "The mapping of names to tensors inside what a file holds"
     for key in ("state_dict", "model_state_dict", "model", "params", "net"):
@@ -222,7 +232,7 @@ def read_state(path, # A .pth file with a state_dict, bare or in a checkpoint
         raise ValueError(f"{path} cannot be read safely as PyTorch weights ({type(e).__name__}); it needs to be a file that torch.save(net.state_dict(), path) wrote") from e
     return _unpack(state, path)
 
-# %% ../../nbs/lib/20_baselines_core.ipynb #20027
+# %% ../../nbs/lib/20_baselines_core.ipynb #20034
 def _canonical(state, rules, source):
     "Each tensor once, under its first name; ValueError when two copies disagree"
     once = {}
@@ -243,7 +253,7 @@ def _kinds(state):
     for name, x in state.items(): found[last(name) if last(name) in _KINDS else "own", tuple(x.shape)].append(name)
     return found
 
-# %% ../../nbs/lib/20_baselines_core.ipynb #20028
+# %% ../../nbs/lib/20_baselines_core.ipynb #20035
 def match_weights(net:Baseline,
                   state:dict, # Name → tensor, in the order of the other implementation
                   source="the state_dict", # What an error calls it
@@ -257,7 +267,7 @@ def match_weights(net:Baseline,
         raise ValueError(f"{source} does not fit {type(net).__name__} with {net.bands} bands: missing {missing}, left over {extra}; is it another network, or one for another number of bands?")
     return {a: b for kind in ours for a, b in zip(ours[kind], theirs[kind])}
 
-# %% ../../nbs/lib/20_baselines_core.ipynb #20029
+# %% ../../nbs/lib/20_baselines_core.ipynb #20036
 def load_published(net:Baseline, # A network; changed in place
                    weights, # Path of a .pth file, or a mapping of names to tensors
                   ) -> Baseline: # The same network, in evaluation mode
@@ -270,7 +280,7 @@ def load_published(net:Baseline, # A network; changed in place
     net.load_state_dict({ours: once[theirs] for ours, theirs in where.items()})
     return net.eval()
 
-# %% ../../nbs/lib/20_baselines_core.ipynb #20034
+# %% ../../nbs/lib/20_baselines_core.ipynb #20041
 def fill_sine(net:nn.Module, # Changed in place
              ) -> nn.Module: # The same network, float64, in evaluation mode
     "Weights from a formula, for tests that need to know them"
@@ -283,6 +293,7 @@ def fill_sine(net:nn.Module, # Changed in place
         k += x.numel()
     return net.eval()
 
+# %% ../../nbs/lib/20_baselines_core.ipynb #20042
 def sine_images(bands:int, # B
                 size:int=32, # H and W, a multiple of 4
                 count:int=1, # N

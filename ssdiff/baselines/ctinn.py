@@ -58,6 +58,7 @@ def to_windows(x:Tensor, # (N, C, H, W), sides multiples of 8
     cut = unfold(x, **WINDOW)
     return (cut if released else cut.transpose(1, 2)).reshape(-1, c, 24, 24)
 
+# %% ../../nbs/lib/25_ctinn.ipynb #25013
 def from_windows(windows:Tensor, # (N·L, C, 24, 24)
                  like:Tensor, # An image of the size wanted, (N, C, H, W)
                  released:bool=False, # As in `to_windows`
@@ -67,7 +68,7 @@ def from_windows(windows:Tensor, # (N·L, C, 24, 24)
     cut = windows.reshape(n, c * 576, -1) if released else windows.reshape(n, -1, c * 576).transpose(1, 2)
     return fold(cut, like.shape[-2:], **WINDOW)
 
-# %% ../../nbs/lib/25_ctinn.ipynb #25015
+# %% ../../nbs/lib/25_ctinn.ipynb #25016
 class InvertibleMix(nn.Module):
     "A 1×1 convolution that can be undone, LU-parametrised"
     def __init__(self,
@@ -86,7 +87,7 @@ class InvertibleMix(nn.Module):
 
     def forward(self, x:Tensor) -> Tensor: return nn.functional.conv2d(x, self.matrix()[..., None, None])
 
-# %% ../../nbs/lib/25_ctinn.ipynb #25017
+# %% ../../nbs/lib/25_ctinn.ipynb #25018
 class HalfNorm(nn.Module):
     "Two 3×3 convolutions; instance norm on the first half of the channels between them; a 1×1 convolution beside them"
     def __init__(self,
@@ -102,7 +103,7 @@ class HalfNorm(nn.Module):
         q = nn.functional.leaky_relu(torch.cat([self.norm(one), two], 1), 0.1)
         return nn.functional.leaky_relu(self.second(q), 0.1) + self.beside(x)
 
-# %% ../../nbs/lib/25_ctinn.ipynb #25018
+# %% ../../nbs/lib/25_ctinn.ipynb #25019
 class Coupling(nn.Module):
     "An invertible block: mix the channels, then let each half change the other"
     def __init__(self,
@@ -118,7 +119,7 @@ class Coupling(nn.Module):
         s = 0.8 * (2 * self.H(y1).sigmoid() - 1)
         return torch.cat([y1, x2 * s.exp() + self.G(y1)], 1)
 
-# %% ../../nbs/lib/25_ctinn.ipynb #25021
+# %% ../../nbs/lib/25_ctinn.ipynb #25022
 class ConstantShift(nn.Module):
     "x plus, for each channel, a gated mean of what two convolutions make of x"
     def __init__(self,
@@ -132,7 +133,7 @@ class ConstantShift(nn.Module):
         v = self.convs(x).mean((2, 3), keepdim=True)
         return x + self.gate(v) * v
 
-# %% ../../nbs/lib/25_ctinn.ipynb #25022
+# %% ../../nbs/lib/25_ctinn.ipynb #25023
 @register("CTINN", CTINN_RECIPE, "Zhou et al., AAAI 2022", order=5)
 class CTINN(Baseline):
     "Local and attending fusion, three invertible blocks, refinement"

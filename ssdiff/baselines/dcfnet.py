@@ -23,6 +23,7 @@ def unit(a:int, b:int, k:int=3, stride:int=1, relu:bool=True) -> nn.Sequential:
     "Convolution, norm, and ReLU unless told otherwise"
     return nn.Sequential(nn.Conv2d(a, b, k, stride, k // 2, bias=False), _norm(b), *([nn.ReLU()] if relu else []))
 
+# %% ../../nbs/lib/28_dcfnet.ipynb #28009
 class Basic(nn.Module):
     "Two 3×3 units and a sum"
     def __init__(self, width:int):
@@ -31,6 +32,7 @@ class Basic(nn.Module):
 
     def forward(self, x:Tensor) -> Tensor: return (x + self.body(x)).relu()
 
+# %% ../../nbs/lib/28_dcfnet.ipynb #28010
 class Bottleneck(nn.Module):
     "1×1, 3×3, 1×1 to four times the width, and a sum"
     def __init__(self, a:int, width:int):
@@ -40,16 +42,17 @@ class Bottleneck(nn.Module):
 
     def forward(self, x:Tensor) -> Tensor: return (self.short(x) + self.body(x)).relu()
 
-# %% ../../nbs/lib/28_dcfnet.ipynb #28009
+# %% ../../nbs/lib/28_dcfnet.ipynb #28012
 def normalised(r:Tensor, # Learned weights; negative ones count as zero
               ) -> Tensor: # Of the same shape; columns (or the one row) sum to nearly one
     "Fast normalised weights: ReLU, then divided by their sum + 1e-4"
     r = r.relu()
     return r / (r.sum(0, keepdim=True) + 1e-4)
 
+# %% ../../nbs/lib/28_dcfnet.ipynb #28013
 def resize(x:Tensor, like:Tensor) -> Tensor: return interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
 
-# %% ../../nbs/lib/28_dcfnet.ipynb #28011
+# %% ../../nbs/lib/28_dcfnet.ipynb #28015
 class PyramidFuse(nn.Module):
     "A branch meets the MS image of its own resolution"
     def __init__(self, bands:int, width:int):
@@ -60,7 +63,7 @@ class PyramidFuse(nn.Module):
         w = normalised(self.share)
         return self.block((w[0] * x + w[1] * self.lift(ms)).relu())
 
-# %% ../../nbs/lib/28_dcfnet.ipynb #28012
+# %% ../../nbs/lib/28_dcfnet.ipynb #28017
 class NewBranch(nn.Module):
     "Open the third branch from the first two and ms"
     def __init__(self, bands:int):
@@ -73,7 +76,7 @@ class NewBranch(nn.Module):
         w = normalised(self.share)
         return w[0] * self.down_x1(x1) + w[1] * self.meet(self.down_q(x1 + self.from_x0(x0)), ms)
 
-# %% ../../nbs/lib/28_dcfnet.ipynb #28013
+# %% ../../nbs/lib/28_dcfnet.ipynb #28018
 class Stage(nn.Module):
     "Three blocks in each branch, then cross fusion"
     def __init__(self, widths:tuple):
@@ -101,7 +104,7 @@ class Stage(nn.Module):
         x = [branch(y) for branch, y in zip(self.branches, x)]
         return x, self.cross(x)
 
-# %% ../../nbs/lib/28_dcfnet.ipynb #28015
+# %% ../../nbs/lib/28_dcfnet.ipynb #28020
 @register("DCFNet", DCFNET_RECIPE, "Wu et al., ICCV 2021", order=8)
 class DCFNet(Baseline):
     "lms plus what three resolutions that talk to each other make of it"

@@ -26,6 +26,7 @@ class Act(nn.Module):
 
     def forward(self, x:Tensor) -> Tensor: return self.act(self.conv(x))
 
+# %% ../../nbs/lib/27_mmnet.ipynb #27009
 class Res(nn.Module):
     "x + PReLU(conv(PReLU(conv(x)))), one slope for both"
     def __init__(self, width:int, k:int=3):
@@ -34,9 +35,10 @@ class Res(nn.Module):
 
     def forward(self, x:Tensor) -> Tensor: return x + self.act(self.second(self.act(self.first(x))))
 
+# %% ../../nbs/lib/27_mmnet.ipynb #27010
 def chain(a:int, b:int, k:int=3, blocks:int=2) -> nn.Sequential: return nn.Sequential(Act(a, b, k), *(Res(b, k) for _ in range(blocks)))
 
-# %% ../../nbs/lib/27_mmnet.ipynb #27009
+# %% ../../nbs/lib/27_mmnet.ipynb #27012
 class Prior(nn.Module):
     "What the image should look like, from the image and pan; and a feature for the memory"
     def __init__(self, bands:int):
@@ -48,7 +50,7 @@ class Prior(nn.Module):
         out = self.body(h)
         return out, torch.cat([out, h, x], 1)
 
-# %% ../../nbs/lib/27_mmnet.ipynb #27010
+# %% ../../nbs/lib/27_mmnet.ipynb #27013
 class DataStep(nn.Module):
     "One gradient step towards the low-resolution image and towards the prior"
     def __init__(self, bands:int, memory:bool):
@@ -62,7 +64,7 @@ class DataStep(nn.Module):
         new = x - (self.alpha * self.act(self.up(ms - self.down(seen))) + self.beta * (x - prior))
         return new, torch.cat([seen, new], 1)
 
-# %% ../../nbs/lib/27_mmnet.ipynb #27013
+# %% ../../nbs/lib/27_mmnet.ipynb #27016
 def attend(theta:Tensor, # Queries, (N, C, h, w)
            phi:Tensor, # Keys, (N, C, h/2, w/2)
            g:Tensor, # Values, (N, C, h/2, w/2)
@@ -73,7 +75,7 @@ def attend(theta:Tensor, # Queries, (N, C, h, w)
     y = scaled_dot_product_attention(q, k, v, scale=1.0)
     return y[:, 0, :, :c].transpose(1, 2).reshape(theta.shape)
 
-# %% ../../nbs/lib/27_mmnet.ipynb #27014
+# %% ../../nbs/lib/27_mmnet.ipynb #27017
 class NonLocal(nn.Module):
     "Attention within the image, and with pan's keys and values: two answers side by side"
     def __init__(self, bands:int):
@@ -93,7 +95,7 @@ class NonLocal(nn.Module):
         y_pan = attend(theta, max_pool2d(self.phi_pan(p), 2), values(self.g_pan, p))
         return torch.cat([self.w(double(y)), self.w_pan(double(y_pan))], 1)
 
-# %% ../../nbs/lib/27_mmnet.ipynb #27017
+# %% ../../nbs/lib/27_mmnet.ipynb #27020
 class Bridge(nn.Module):
     "The non-local unit at half resolution, between a way down and a way up"
     def __init__(self, bands:int):
@@ -104,7 +106,7 @@ class Bridge(nn.Module):
 
     def forward(self, x:Tensor, pan:Tensor) -> Tensor: return self.up(self.out(self.unit(self.image(x), self.pan(pan))))
 
-# %% ../../nbs/lib/27_mmnet.ipynb #27019
+# %% ../../nbs/lib/27_mmnet.ipynb #27023
 class Memory(nn.Module):
     "One path of memory: convolutions, a ConvLSTM, convolutions"
     def __init__(self, bands:int, out:int):
@@ -119,7 +121,7 @@ class Memory(nn.Module):
         h = o.sigmoid() * c.tanh()
         return self.after(h), (h, c)
 
-# %% ../../nbs/lib/27_mmnet.ipynb #27022
+# %% ../../nbs/lib/27_mmnet.ipynb #27026
 class FirstStage(nn.Module):
     "Stage 0: no memory yet, no skip"
     def __init__(self, bands:int):
@@ -134,7 +136,7 @@ class FirstStage(nn.Module):
         sh, fhp = self.Hp(sh, v, ms)
         return sh, dict(U=fu, Hl=fhl, V=fv, Hp=fhp)
 
-# %% ../../nbs/lib/27_mmnet.ipynb #27023
+# %% ../../nbs/lib/27_mmnet.ipynb #27027
 class Stage(nn.Module):
     "Stages 1-3: the same with memories, and a skip over the non-local unit"
     def __init__(self, bands:int):
@@ -153,7 +155,7 @@ class Stage(nn.Module):
         sh, fhp = self.Hp(sh, v, ms, remembered["Hp"])
         return sh, dict(U=fu, Hl=fhl, V=fv, Hp=fhp), states
 
-# %% ../../nbs/lib/27_mmnet.ipynb #27024
+# %% ../../nbs/lib/27_mmnet.ipynb #27028
 @register("MMNet", MMNET_RECIPE, "Yan et al., ECCV 2022; Zhou et al., IJCV 131(1), 2023", order=7)
 class MMNet(Baseline):
     "Four unfolded stages with memory; sides that are no multiples of 8 are padded inside"

@@ -15,7 +15,7 @@ from .core import Baseline, Recipe, mirror_pad, register
 from ..diffusion import Diffusion, check_images
 
 # %% ../../nbs/lib/29_pandiff.ipynb #29006
-PANDIFF_RECIPE = Recipe(1e-4, 660, 32, optimiser="adamw", ema=0.9999, source="re-implementation; 660 epochs of WV3's 9714 patches are 200,000 iterations")
+PANDIFF_RECIPE = Recipe(1e-4, 660, 32, ema=0.9999, source="re-implementation; 660 epochs of WV3's 9714 patches are 200,000 iterations")
 
 # %% ../../nbs/lib/29_pandiff.ipynb #29008
 def sr3_betas(steps:int=2000, # T
@@ -75,6 +75,7 @@ def embed(t:Tensor, # Steps on the scale 0-1000, (N,)
     angle = t[:, None] * torch.exp(-math.log(1e4) * torch.arange(width // 2, device=t.device, dtype=t.dtype) / (width // 2))
     return torch.cat([angle.sin(), angle.cos()], 1)
 
+# %% ../../nbs/lib/29_pandiff.ipynb #29015
 class Res(nn.Module):
     "Norm, SiLU, convolution, the step, norm, SiLU, convolution, and the input added"
     def __init__(self, a:int, b:int, step:int, groups:int):
@@ -86,6 +87,7 @@ class Res(nn.Module):
     def forward(self, x:Tensor, step:Tensor) -> Tensor:
         return self.short(x) + self.second(self.first(x) + self.step(step)[..., None, None])
 
+# %% ../../nbs/lib/29_pandiff.ipynb #29016
 class Attention(nn.Module):
     "Self-attention over all places, added to its input"
     def __init__(self, width:int, groups:int):
@@ -96,6 +98,7 @@ class Attention(nn.Module):
         q, k, v = (y.flatten(2).transpose(1, 2)[:, None] for y in self.qkv(self.norm(x)).chunk(3, 1))
         return x + self.out(scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2).reshape(x.shape))
 
+# %% ../../nbs/lib/29_pandiff.ipynb #29017
 class Level(nn.Module):
     "A residual block, and attention where the level has it"
     def __init__(self, a:int, b:int, step:int, groups:int, attention:bool):
@@ -104,7 +107,7 @@ class Level(nn.Module):
 
     def forward(self, x:Tensor, step:Tensor) -> Tensor: return self.attention(self.res(x, step))
 
-# %% ../../nbs/lib/29_pandiff.ipynb #29017
+# %% ../../nbs/lib/29_pandiff.ipynb #29020
 class Intercalibration(nn.Module):
     "Features of pan and lms, each scaled by a gate that looks at both"
     def __init__(self, bands:int, width:int):
@@ -118,7 +121,7 @@ class Intercalibration(nn.Module):
         both = torch.cat([p, m], 1).mean((2, 3), keepdim=True)
         return torch.cat([p * self.pan_gate(both), m * self.lms_gate(both)], 1)
 
-# %% ../../nbs/lib/29_pandiff.ipynb #29018
+# %% ../../nbs/lib/29_pandiff.ipynb #29022
 class UNet(nn.Module):
     "The usual one: four levels, skips from every step of the way down"
     def __init__(self,
@@ -152,7 +155,7 @@ class UNet(nn.Module):
             else: x = part(interpolate(x, scale_factor=2, mode="nearest"))
         return self.leave(x)
 
-# %% ../../nbs/lib/29_pandiff.ipynb #29020
+# %% ../../nbs/lib/29_pandiff.ipynb #29024
 @register("PanDiff", PANDIFF_RECIPE, "Meng et al., IEEE TGRS 61, 2023", label="PanDiff (re-implementation)", order=9, diffusion=True)
 class PanDiff(Baseline):
     "A U-Net that tells the noise in a difference image, given pan and lms"
@@ -186,7 +189,7 @@ class PanDiff(Baseline):
         "The error of the noise on one batch"
         return self.diffusion.loss(self, batch, generator=generator)
 
-# %% ../../nbs/lib/29_pandiff.ipynb #29021
+# %% ../../nbs/lib/29_pandiff.ipynb #29025
 def restore(self:PanDiff,
             pan:Tensor, # (N, 1, H, W), divided by the full scale
             lms:Tensor, # (N, B, H, W)
