@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/lib/09_apfm.ipynb #09009
+# %% ../nbs/lib/09_apfm.ipynb #09011
 def alternate_written(ta:Tensor, # T_a, from the spatial feature, (..., n, S')
                       tb:Tensor, # T_b, from the spatial feature
                       tc:Tensor, # T_c, from the spectral feature
@@ -23,7 +23,7 @@ def alternate_written(ta:Tensor, # T_a, from the spatial feature, (..., n, S')
     t_spe = ta @ torch.softmax(tc.transpose(-1, -2) @ td * (math.sqrt(s) / n), -1)
     return t_spa, t_spe
 
-# %% ../nbs/lib/09_apfm.ipynb #09011
+# %% ../nbs/lib/09_apfm.ipynb #09013
 def alternate(ta:Tensor, # T_a, from the spatial feature, (..., n, S')
               tb:Tensor, # T_b, from the spatial feature
               tc:Tensor, # T_c, from the spectral feature
@@ -39,7 +39,7 @@ def alternate(ta:Tensor, # T_a, from the spatial feature, (..., n, S')
         t_spe = (ta.detach() if phase == "spectral" else ta) @ channels
     return t_spa, t_spe
 
-# %% ../nbs/lib/09_apfm.ipynb #09017
+# %% ../nbs/lib/09_apfm.ipynb #09019
 HEAD = 16  # S', channels of one attention head
 
 class APFM(nn.Module):

@@ -40,7 +40,7 @@ def filter_low(x:Tensor, # Spatial feature, (N, C, H, W), real
     "Eqs. (17-18) through a projection on the four masked modes: the same as `filter_written`, several times faster"
     (h, w), phi = x.shape[-2:], low_modes(*x.shape[-2:], x)
     tokens = x.permute(0, 2, 3, 1).flatten(1, 2)                     # (N, HW, C): a view when x is channels_last
-    tokens = tokens + (s - 1) / (h * w) * (phi @ (phi.T @ tokens))
+    tokens = tokens + phi @ (phi.T @ tokens * ((s - 1) / (h * w)))
     return tokens.unflatten(1, (h, w)).permute(0, 3, 1, 2)
 
 # %% ../nbs/lib/08_fmim.ipynb #08014

@@ -73,6 +73,7 @@ class SSDiff(nn.Module):
                ) -> Tensor: # Estimate of the clean residual, (N, B, H, W)
         "One estimate; ValueError on images that do not fit or a step outside 0-1000"
         check_images(dict(lms=lms, x_t=x_t, pan=pan, ms=ms), self.bands)
+        if lms.dtype != (own := self.head[0].weight.dtype): raise TypeError(f"the images are {lms.dtype}, the network is {own}; convert one of them")
         emb, v = self.time(_steps(t, x_t)), self.plan
         both = v.spatial and v.spectral
         start = lambda branch, *x: branch.stem(torch.cat(x, 1).contiguous(memory_format=torch.channels_last), emb)
@@ -93,7 +94,7 @@ def _steps(t, like):
     if not ((t >= 0) & (t <= 1000)).all(): raise ValueError(f"t must lie in 0-1000, found {t.tolist()}")
     return t.reshape(-1).expand(len(like))
 
-# %% ../nbs/lib/11_network.ipynb #11013
+# %% ../nbs/lib/11_network.ipynb #11017
 FORMAT = "1"
 HEADER = dict(variant="V5", fmim=True, bands=8, window=64, sensor=None, full_scale=None, scale=1.0, steps=1000, schedule="cosine", profile=None, commit=None)
 
@@ -115,7 +116,7 @@ def save(net:nn.Module, # An SSDiff network
         temporary.unlink(missing_ok=True)
     net.meta = header
 
-# %% ../nbs/lib/11_network.ipynb #11014
+# %% ../nbs/lib/11_network.ipynb #11018
 def load(path, # A file written by `save`
          device="cpu", # Where the network should live
         ) -> SSDiff: # In evaluation mode; `.meta` holds the header
@@ -125,11 +126,11 @@ def load(path, # A file written by `save`
         with safe_open(path, "pt") as f: tensors, info = {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
     except SafetensorError as e: raise ValueError(f"{path} is not a readable safetensors file: {e}") from e
     meta = _read_header(path, info)
-    net = SSDiff(meta["bands"], meta["variant"], meta["fmim"], meta["window"])
+    with torch.device("meta"): net = SSDiff(meta["bands"], meta["variant"], meta["fmim"], meta["window"])  # no memory yet, and no random numbers drawn
     _check_tensors(path, tensors, net.state_dict())
-    net.load_state_dict(tensors)
+    net.to_empty(device=device).load_state_dict(tensors)
     net.meta = meta
-    return net.to(device).eval()
+    return net.eval()
 
 def _read_header(path, info):
     "The header, or one error"
@@ -156,7 +157,7 @@ def _check_tensors(path, found, wanted):
             raise ValueError(f"{path}: {k} is {v.dtype} {tuple(v.shape)}, expected {wanted[k].dtype} {tuple(wanted[k].shape)}")
         if not torch.isfinite(v).all(): raise ValueError(f"{path}: {k} holds NaN or infinite values")
 
-# %% ../nbs/lib/11_network.ipynb #11015
+# %% ../nbs/lib/11_network.ipynb #11019
 def diffusion_of(net:SSDiff, # A loaded network
                 ) -> Diffusion: # The diffusion it was trained with
     "The diffusion that a network's header names"
