@@ -11,7 +11,7 @@ VENV   := .venv
 BIN    := $(abspath $(VENV))/bin
 READY  := $(VENV)/.ready
 export PATH := $(BIN):$(PATH)
-export OMP_WAIT_POLICY := passive
+export OMP_WAIT_POLICY ?= passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## show this list
