@@ -39,7 +39,7 @@ def alternate(ta:Tensor, # T_a, from the spatial feature, (..., n, S')
         t_spe = (ta.detach() if phase == "spectral" else ta) @ channels
     return t_spa, t_spe
 
-# %% ../nbs/lib/09_apfm.ipynb #09019
+# %% ../nbs/lib/09_apfm.ipynb #09020
 HEAD = 16  # S', channels of one attention head
 
 class APFM(nn.Module):
