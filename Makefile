@@ -37,8 +37,8 @@ endif
 	@ssdiff-study show
 
 test: $(READY) data ## run every notebook's tests, then tests/
-	nbdev_test --n_workers 2
-	pytest -q tests
+	OMP_NUM_THREADS=1 nbdev_test --n_workers 2
+	OMP_NUM_THREADS=1 pytest -q tests
 
 lab: $(READY) data ## open JupyterLab on the notebooks (they are cleaned when saved)
 	@jupyter lab --config=.jupyter/jupyter_server_config.py nbs

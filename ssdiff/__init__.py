@@ -6,17 +6,19 @@ __version__ = "0.1.0"
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/lib/17_package.ipynb #2e2bece3
+# %% ../nbs/lib/17_package.ipynb #54bbc0e4
 from importlib import import_module
+from importlib.util import find_spec
 
 # %% ../nbs/lib/17_package.ipynb #ad43eba4
 _SHORT = dict(load="network", SENSORS="sensors")   # name → module it lives in
 
-# %% ../nbs/lib/17_package.ipynb #ee699bf0
+# %% ../nbs/lib/17_package.ipynb #35062373
 def __getattr__(name):
-    "`ssdiff.load` and `ssdiff.SENSORS`, imported when first asked for."
-    if name not in _SHORT: raise AttributeError(f"module 'ssdiff' has no attribute {name!r}")
-    return getattr(import_module(f"ssdiff.{_SHORT[name]}"), name)
+    "`ssdiff.load`, `ssdiff.SENSORS` and the modules, imported when first asked for."
+    if name in _SHORT: return getattr(import_module(f"ssdiff.{_SHORT[name]}"), name)
+    if not name.startswith("_") and find_spec(f"ssdiff.{name}"): return import_module(f"ssdiff.{name}")
+    raise AttributeError(f"module 'ssdiff' has no attribute {name!r}")
 
 # %% ../nbs/lib/17_package.ipynb #eb2096ba
 def __dir__(): return sorted([*globals(), *_SHORT])

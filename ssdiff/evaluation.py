@@ -96,7 +96,7 @@ def save_fused(
     with h5py.File(path, "w", libver="v110") as f: f.create_dataset("fused", data=fused, chunks=(1, *fused.shape[1:]), compression="gzip", shuffle=True, track_times=False)
 
 # %% ../nbs/lib/15_evaluation.ipynb #21ea8916
-IDEAL = dict(SAM=0, ERGAS=0, Q2n=1, SCC=1, D_lambda_K=0, D_s=0, HQNR=1)   # the paper's D_λ is Khan's
+IDEAL = dict(SAM=0, ERGAS=0, Q2n=1, SCC=1, D_lambda_K=0, D_s=0, HQNR=1, QNR=1)   # the paper's D_λ is Khan's
 
 # %% ../nbs/lib/15_evaluation.ipynb #e7fda2f6
 def marks(

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['GROUPS', 'PROFILES', 'Group', 'Dataset', 'Prepare', 'Pretrain', 'Evaluate', 'ParamsError', 'check_params',
            'read_params', 'strip_run', 'StageError', 'run_stage', 'prepare_dataset', 'dataset_record', 'images',
-           'tiny_results', 'write_readme', 'set_profile', 'show_results', 'main']
+           'tiny_results', 'write_readme', 'get_group', 'set_profile', 'show_results', 'main']
 
-# %% ../nbs/lib/16_study.ipynb #0e8662b3
-import argparse, functools, hashlib, json, logging, os, re, subprocess, sys, tempfile
+# %% ../nbs/lib/16_study.ipynb #67bd8ba2
+import argparse, hashlib, json, logging, os, re, subprocess, sys, tempfile
 from pathlib import Path
 from typing import Literal, Union
 import nbformat, papermill, torch, yaml
+from nbclient.exceptions import DeadKernelError
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, NonNegativeInt, PositiveFloat, NonNegativeFloat, ValidationError
 from tqdm import tqdm
 from .data import SPLITS, PanData, check_file, find_file, prepare
@@ -44,16 +45,16 @@ class Pretrain(Group):
     "Algorithm 1 without its fine-tuning."
     seed: NonNegativeInt
     threads: PositiveInt
-    iterations: PositiveInt
+    iterations: Union[PositiveInt, dict[str, PositiveInt]] # One number, or one a sensor
     batch: PositiveInt
-    patch: PositiveInt
+    patch: int = Field(gt=0, le=64, multiple_of=4)
     lr: PositiveFloat
     schedule: Literal["cosine", "constant"]
     weight_decay: NonNegativeFloat
     clip: NonNegativeFloat
     ema: float = Field(ge=0, lt=1)
     residual_scale: Union[Literal["auto"], PositiveFloat] # The diffused residual is divided by it; 1.0 is the paper, auto measures the standard deviation
-    t_final: float = Field(ge=0, le=1)   # Share of the training steps taken at t = T; 0 is the paper (uniform over the steps)
+    t_final: float = Field(ge=0, le=1)   # Share of the training steps taken at t = T-1; 0 is the paper (uniform over the steps)
     validate_every: PositiveInt
     checkpoint_every: PositiveInt
 
@@ -64,6 +65,7 @@ class Evaluate(Group):
     threads: PositiveInt
     steps: int = Field(ge=1, le=1000)    # DDIM steps; the paper samples with 100
     eta: float = Field(ge=0, le=1)
+    compare_steps: list[PositiveInt]     # Shown side by side on four images
 
 # %% ../nbs/lib/16_study.ipynb #9db1a3b1
 GROUPS = dict(prepare=Prepare, pretrain=Pretrain, evaluate=Evaluate)
@@ -150,6 +152,10 @@ def run_stage(
     out = Path(out); out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part.ipynb")
     try: papermill.execute_notebook(notebook, part, values, progress_bar=False, log_output=True, kernel_name="python3")
+    except FileNotFoundError as e: raise StageError(f"{notebook} is not here: run the study from the repository's root ({e})") from None
+    except DeadKernelError:
+        part.unlink(missing_ok=True)
+        raise StageError(f"{Path(notebook).name}: its process died, most often for lack of memory; lower batch or workers in params.yaml") from None
     except papermill.PapermillExecutionError as e:
         failed = out.with_suffix(".failed.ipynb"); os.replace(part, failed)
         raise StageError(f"{Path(notebook).name} stopped: {e.ename}: {e.evalue}\n(the notebook up to there: {failed})") from None
@@ -228,13 +234,25 @@ def write_readme(
     text = run.stdout.replace("](../", "](").replace('src="../', 'src="')
     Path(out).write_text(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", encoding="utf-8")
 
-# %% ../nbs/lib/16_study.ipynb #cb686607
+# %% ../nbs/lib/16_study.ipynb #b369a33a
+def get_group(
+    params:dict,              # All of params.yaml
+    name:str,                 # e.g. "dataset" or "demo.pretrain"
+) -> dict:
+    "One group of parameters."
+    group = params
+    for key in name.split("."):
+        if not isinstance(group, dict) or key not in group: raise ParamsError(f"params.yaml has no group {name!r}")
+        group = group[key]
+    return group
+
+# %% ../nbs/lib/16_study.ipynb #5d22a25f
 def _run(args):
     values = {}
-    for group in args.group: values |= functools.reduce(lambda at, name: at[name], group.split("."), read_params())
+    for group in args.group: values |= get_group(read_params(), group)
     run_stage(args.notebook, args.out, **values, **{k: yaml.safe_load(v) for k, v in args.values})
 
-# %% ../nbs/lib/16_study.ipynb #8daabf2c
+# %% ../nbs/lib/16_study.ipynb #043e7fcd
 def set_profile(
     name:str,                 # "ci", "demo" or "paper"
     path:Path="params.yaml",
@@ -244,15 +262,16 @@ def set_profile(
     text = Path(path).read_text(encoding="utf-8")
     Path(path).write_text(re.sub(r"(?m)^profile:\s*\S+", f"profile: {name}", text), encoding="utf-8")
 
-# %% ../nbs/lib/16_study.ipynb #a1b0a619
+# %% ../nbs/lib/16_study.ipynb #a38d5c24
 def show_results(
     results:Path="results",
 ) -> None:
     "Print the final tables and say where the figures and the executed notebooks are."
+    if not Path(results, "tables").is_dir(): raise FileNotFoundError(f"no tables under {Path(results).absolute()}: run `dvc repro` in the repository's root first")
     for table in sorted(Path(results).glob("tables/*.md")): print(table.read_text(encoding="utf-8"))
     for folder in ("tables", "figures", "notebooks"): print(f"{folder:>9}: {Path(results)/folder}/")
 
-# %% ../nbs/lib/16_study.ipynb #a3b88d01
+# %% ../nbs/lib/16_study.ipynb #dca21939
 def main(argv:list=None) -> int:
     "The command `ssdiff-study`."
     parser = argparse.ArgumentParser(prog="ssdiff-study", description="Run a stage of the study, or show what it found. The whole study: make reproduce.")
@@ -268,5 +287,5 @@ def main(argv:list=None) -> int:
     sub.add_parser("readme", help="write README.md from nbs/index.ipynb").set_defaults(do=lambda a: write_readme())
     args = parser.parse_args(argv)
     try: args.do(args)
-    except (ParamsError, StageError, ValueError) as e: print(f"ssdiff-study: {e}", file=sys.stderr); return 2
+    except (ParamsError, StageError, ValueError, FileNotFoundError) as e: print(f"ssdiff-study: {e}", file=sys.stderr); return 2
     return 0

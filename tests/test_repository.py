@@ -48,3 +48,30 @@ def test_a_stage_depends_on_files_that_exist(name):
 def test_stage_notebooks_export_nothing():
     for path in (ROOT/"nbs/study").glob("*.ipynb"):
         assert not [c for c in nbformat.read(path, as_version=4).cells if re.search(r"#\|\s*(export|default_exp)", c.source)], path
+
+# What a stage may use without depending on it: the runner; reading a file in a fixed layout; in pretrain, pictures and the indices of the learning curve, which change no weight.
+FREE = {"prepare": {"study"}, "pretrain": {"study", "data", "plots", "metrics", "sensors"}, "evaluate": {"study", "data", "training"}, "tables": {"study", "classical"}}
+
+def modules_used(source):
+    return {m.removeprefix("ssdiff.") for m in re.findall(r"^(?:from|import) (ssdiff\.\w+)", source, re.M)} | set(re.findall(r"^from \.(\w+) import", source, re.M))
+
+def closure(modules, free):
+    found, todo = set(), set(modules) - free
+    while todo:
+        m = todo.pop(); found.add(m)
+        todo |= modules_used((ROOT/f"ssdiff/{m}.py").read_text(encoding="utf-8")) - found - free
+    return found
+
+@pytest.mark.parametrize("name", stages)
+def test_a_stage_depends_on_the_modules_that_decide_its_result(name):
+    notebook = re.search(r"nbs/study/\S+", stages[name]["cmd"])[0]
+    source = "\n".join(c.source for c in nbformat.read(ROOT/notebook, as_version=4).cells if c.cell_type == "code")
+    used = modules_used(source) | ({"scenes", "data"} if name == "prepare" else set())
+    depends = {Path(d).stem for d in stages[name]["deps"] if d.startswith("ssdiff/") and d.endswith(".py")}
+    missing = closure(used, FREE[name]) - depends
+    if name == "tables": missing -= closure({"evaluation"}, set()) - {"evaluation"}     # of evaluation, tables uses only what prints numbers
+    assert not missing, f"{name} uses {missing} without depending on them"
+
+@pytest.mark.parametrize("table", ["sensors", "spectra"])
+def test_the_study_and_the_package_use_the_same_tables(table):
+    assert (ROOT/f"data/{table}.csv").read_bytes() == (ROOT/f"ssdiff/tables/{table}.csv").read_bytes()
