@@ -10,7 +10,6 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 import os
-import tempfile
 
 import h5py
 import numpy as np
@@ -18,8 +17,8 @@ import torch
 from torch.utils.data import Dataset
 
 from .resampling import upsample23, wald
-from .scenes import run_many, simulate
-from .sensors import Sensor, get_sensor
+from .scenes import Materials, read_spectra, run_many, simulate
+from .sensors import Sensor, get_sensor, read_sensors
 
 # %% auto #0
 __all__ = ['SPLITS', 'SLACK', 'file_name', 'find_file', 'create_file', 'write_file', 'expected_shapes', 'check_file', 'PanData',
@@ -73,7 +72,13 @@ def write_file(path, arrays:dict[str, np.ndarray] # `ms`, `lms`, `pan` and, at r
     return Path(path)
 
 # %% ../nbs/lib/05_data.ipynb #c011
-SLACK = dict(gt=.1, ms=.1, pan=.1, lms=.5)  # how far values may leave 0…full scale, as a share of it
+SLACK = dict(ms=.1, pan=.1, lms=.5)  # how far filtered values may leave 0…full scale, as a share of it
+
+
+def _slack(key:str, split:str) -> float:
+    "Slack of one key: none for what the satellite delivers."
+    delivered = key == "gt" or (split == "full" and key != "lms")
+    return 0. if delivered else SLACK[key]
 
 
 def expected_shapes(sensor:str|Sensor, n:int, height:int, width:int, truth:bool # Whether there is `gt`
@@ -124,16 +129,18 @@ def _chunks(d:h5py.Dataset, values:int=4_000_000) -> Iterator[tuple[int, np.ndar
     for i in range(0, len(d), step): yield i, d[i:i + step]
 
 
-def _check_values(d:h5py.Dataset, path, k:str, full:int) -> None:
-    "No NaN, nothing outside full scale (with some slack), and digital numbers rather than shares of one."
-    low, high, largest = -SLACK[k]*full, (1 + SLACK[k])*full, -np.inf
+def _check_values(d:h5py.Dataset, path, k:str, full:int, slack:float) -> None:
+    "No NaN, nothing outside full scale and its slack, and digital numbers rather than zeros or shares of one."
+    low, high, largest = -slack*full, (1 + slack)*full, -np.inf
+    allowed = f"(with {slack:.0%} for ringing)" if slack else "(no slack: these values are delivered, not filtered)"
     for i, x in _chunks(d):
         lo, hi = float(x.min()), float(x.max())  # NaN if any is NaN
         if not np.isfinite([lo, hi]).all():
             first = i + int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))[0])
             raise ValueError(f"{path}: key {k!r}: expected finite numbers, found NaN or infinity in sample {first} of {len(d)}")
-        if lo < low or hi > high: raise ValueError(f"{path}: key {k!r}: expected digital numbers in 0…{full} (with {SLACK[k]:.0%} for ringing), found {lo:.6g} … {hi:.6g} in samples {i}–{i + len(x) - 1}")
+        if lo < low or hi > high: raise ValueError(f"{path}: key {k!r}: expected digital numbers in 0…{full} {allowed}, found {lo:.6g} … {hi:.6g} in samples {i}–{i + len(x) - 1}")
         largest = max(largest, hi)
+    if largest <= 0: raise ValueError(f"{path}: key {k!r}: expected digital numbers in 0…{full}, found nothing above 0; the array holds no image (was it ever filled?); write or copy the file again")
     if largest < 2: raise ValueError(f"{path}: key {k!r}: expected digital numbers in 0…{full}, found a largest value of {largest:.6g}; values seem to be divided by full scale already")
 
 
@@ -148,7 +155,7 @@ def check_file(path,             # An HDF5 file
         _check_layout(f, path, s, split != "full")
         keys = [k for k in ("gt", "ms", "lms", "pan") if k in f and (k != "gt" or split != "full")]
         for k in keys:
-            try: _check_values(f[k], path, k, s.full_scale)
+            try: _check_values(f[k], path, k, s.full_scale, _slack(k, split))
             except OSError as e: raise ValueError(f"{path}: key {k!r}: cannot be read ({e}); expected a complete file; copy or download it again") from None
         return {k: f[k].shape for k in keys}
 
@@ -156,23 +163,13 @@ def check_file(path,             # An HDF5 file
 class PanData(Dataset):
     "Lazily read image pairs: dicts of `gt` (not at full resolution), `ms`, `lms`, `pan`, float32 divided by full scale."
     def __init__(self, path,             # HDF5 in PanCollection's layout, see `check_file`
-                 sensor:str|Sensor,      # For band count and full scale
-                 crop:int|None=None,     # Side of a random window on the PAN grid, a multiple of 4; None = all
-                 augment:bool=False,     # Random flips and quarter turns
-                 seed:int=0):            # Of windows and flips
-        self.path, self.sensor, self.crop, self.augment, self.seed = Path(path), get_sensor(sensor), crop, augment, seed
+                 sensor:str|Sensor):     # For band count and full scale
+        self.path, self.sensor, self._file, self._pid = Path(path), get_sensor(sensor), None, None
         with _open(path) as f:
             truth = "gt" in f
             _check_layout(f, path, self.sensor, truth)
             self.keys = ("gt", "ms", "lms", "pan") if truth else ("ms", "lms", "pan")
-            self.n, _, *self.size = f["pan"].shape
-        if crop is not None and (crop < 4 or crop % 4 or crop > min(self.size)): raise ValueError(f"{path}: crop must be a multiple of 4 from 4 to {min(self.size)}, got {crop}")
-        if augment and crop is None and self.size[0] != self.size[1]: raise ValueError(f"{path}: quarter turns need square samples, found {self.size}; set crop")
-        self._epoch, self._file, self._pid = torch.zeros((), dtype=torch.int64).share_memory_(), None, None
-
-    def set_epoch(self, epoch:int) -> None:
-        "Choose other windows and flips; seen by running workers too."
-        self._epoch.fill_(epoch)
+            self.n = len(f["pan"])
 
     def __len__(self) -> int: return self.n
 
@@ -185,22 +182,8 @@ class PanData(Dataset):
 
     def __getitem__(self, i:int) -> dict[str, torch.Tensor]:
         if not -self.n <= i < self.n: raise IndexError(f"{self.path}: sample {i} of {self.n}")
-        y, x, turns, flip = self._choose(i % self.n)
-        return {k: self._read(k, i % self.n, y, x, turns, flip) for k in self.keys}
-
-    def _choose(self, i:int) -> tuple[int, int, int, bool]:
-        "Corner of the window on the MS grid, quarter turns, flip."
-        rng = np.random.default_rng((self.seed, int(self._epoch), i))
-        y, x = (int(rng.integers((n - self.crop)//4 + 1)) if self.crop else 0 for n in self.size)
-        return y, x, *((int(rng.integers(4)), bool(rng.integers(2))) if self.augment else (0, False))
-
-    def _read(self, k:str, i:int, y:int, x:int, turns:int, flip:bool) -> torch.Tensor:
-        "One window of one key, turned and flipped."
-        step = 1 if k == "ms" else 4
-        h, w = (n//4*step for n in ((self.crop, self.crop) if self.crop else self.size))
-        a = self._h5()[k][i, :, y*step:y*step + h, x*step:x*step + w].astype(np.float32)
-        a = np.rot90(a[..., ::-1] if flip else a, turns, axes=(1, 2))
-        return torch.from_numpy(np.ascontiguousarray(a) / np.float32(self.sensor.full_scale))
+        f, full = self._h5(), np.float32(self.sensor.full_scale)
+        return {k: torch.from_numpy(f[k][i % self.n].astype(np.float32) / full) for k in self.keys}
 
 # %% ../nbs/lib/05_data.ipynb #c024
 def scene_seeds(seed:int, split:str, n:int) -> list[int]:
@@ -208,18 +191,20 @@ def scene_seeds(seed:int, split:str, n:int) -> list[int]:
     return [int(s) for s in np.random.SeedSequence([seed, SPLITS.index(split)]).generate_state(n, np.uint64)]
 
 # %% ../nbs/lib/05_data.ipynb #c026
-def reduced_scene(seed:int, sensor:str|Sensor, size:int # Side of the scene's MS, which becomes the truth
+def reduced_scene(seed:int, sensor:str|Sensor, size:int, # Side of the scene's MS, which becomes the truth
+                  materials:Materials|None=None # As `simulate`
                  ) -> dict[str, np.ndarray]:
     "One scene by Wald's protocol: `gt` uint16, `ms`, `lms`, `pan` float32."
-    s = simulate(sensor, seed, size)
+    s = simulate(sensor, seed, size, materials=materials)
     ms, pan = wald(s["ms"], s["pan"], sensor)
     return dict(gt=s["ms"], ms=ms.astype(np.float32), lms=upsample23(ms).astype(np.float32), pan=pan.astype(np.float32))
 
 
-def full_scene(seed:int, sensor:str|Sensor, size:int # Side of the scene's MS
+def full_scene(seed:int, sensor:str|Sensor, size:int, # Side of the scene's MS
+               materials:Materials|None=None # As `simulate`
               ) -> dict[str, np.ndarray]:
     "One scene as delivered: `ms`, `pan` uint16, `lms` float32, no truth."
-    s = simulate(sensor, seed, size)
+    s = simulate(sensor, seed, size, materials=materials)
     return dict(ms=s["ms"], lms=upsample23(s["ms"]).astype(np.float32), pan=s["pan"])
 
 
@@ -251,6 +236,16 @@ def _write_split(path, scenes:Iterator[dict], n:int, side:int) -> Path:
     return Path(path)
 
 
+def _read_tables(sensor:str|Sensor, folder) -> tuple[Sensor, Materials|None]:
+    "Sensor and materials of a folder of tables; of the package if it is None. A `Sensor` passes through."
+    if folder is None: return get_sensor(sensor), None
+    path, materials = Path(folder)/"sensors.csv", read_spectra(Path(folder)/"spectra.csv")
+    known = read_sensors(path)
+    if isinstance(sensor, Sensor): return sensor, materials
+    if str(sensor).upper() not in known: raise ValueError(f"{path}: no sensor {sensor!r}; it has {', '.join(known)}")
+    return known[str(sensor).upper()], materials
+
+
 def prepare(sensor:str|Sensor,     # Whose files
             out_dir,               # Where they go, under `file_name`'s names
             seed:int=0,            # Decides every scene
@@ -263,17 +258,18 @@ def prepare(sensor:str|Sensor,     # Whose files
             test_size:int=256,     # Side of a test image at reduced resolution
             full_size:int=128,     # MS side of an image at full resolution; its PAN has four times as much
             workers:int=2,         # Processes; the bytes do not depend on it
-            progress:bool=True     # Bars that stay readable in a log
+            progress:bool=True,    # Bars; TQDM_MININTERVAL sets how often they are drawn
+            tables=None            # Folder with `sensors.csv` and `spectra.csv` that replace the package's
            ) -> dict[str, Path]:   # Path of each split that was written
-    "Simulate scenes and write a sensor's train, valid, test and full-resolution files, each checked. ValueError for sizes that do not fit."
-    s, out = get_sensor(sensor), Path(out_dir)
+    "Simulate scenes and write a sensor's train, valid, test and full-resolution files, each checked. ValueError for sizes that do not fit and for wrong tables."
+    (s, materials), out = _read_tables(sensor, tables), Path(out_dir)
     for n, v in dict(size=size, patch=patch, test_size=test_size, full_size=full_size).items():
         if v % 4 or v <= 0: raise ValueError(f"{n} must be a positive multiple of 4, got {v}")
     if patch > size: raise ValueError(f"patch {patch} is larger than the scenes, {size}")
     plan = dict(train=(n_train_scenes, reduced_scene, size, patch), valid=(n_valid_scenes, reduced_scene, size, patch),
                 test=(n_test, reduced_scene, test_size, 0), full=(n_test if n_full is None else n_full, full_scene, full_size, 0))
     plan = {split: p for split, p in plan.items() if p[0]}
-    jobs = [partial(make, seed_, sensor=s, size=side) for split, (n, make, side, _) in plan.items() for seed_ in scene_seeds(seed, split, n)]
+    jobs = [partial(make, seed_, sensor=s, size=side, materials=materials) for split, (n, make, side, _) in plan.items() for seed_ in scene_seeds(seed, split, n)]
     with closing(run_many(_one_thread, jobs, workers, progress, f"scenes for {s.name}")) as scenes:  # one pool for all files: starting a process costs seconds
         done = {split: _write_split(out/file_name(s, split), scenes, n, tile) for split, (n, _, _, tile) in plan.items()}
     for split, p in done.items(): check_file(p, s, split)

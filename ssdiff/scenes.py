@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
 import multiprocessing
 import operator
 
@@ -43,10 +44,11 @@ class Materials:
     partner: np.ndarray      # (M,) index of the material it mixes with
     texture: np.ndarray      # (M,) relative standard deviation of brightness inside an object
     mixing: np.ndarray       # (M,) standard deviation of the partner's share inside an object
+    path: str = ""           # The table they come from, for messages
 
     def index(self, name:str) -> int:
-        "Row of a material; ValueError that lists the known ones."
-        if name not in self.names: raise ValueError(f"unknown material {name!r}; known: {', '.join(self.names)}")
+        "Row of a material; ValueError that names the table and lists the known ones."
+        if name not in self.names: raise ValueError(f"{self.path}: unknown material {name!r}; known: {', '.join(self.names)}")
         return self.names.index(name)
 
 # %% ../nbs/lib/04_scenes.ipynb #c006
@@ -56,8 +58,11 @@ def _check_spectra(t:pd.DataFrame, path) -> None:
     if missing: raise ValueError(f"{path}: columns missing: {sorted(missing)}")
     knots = t.filter(regex=r"^w\d+$")
     if knots.shape[1] < 4: raise ValueError(f"{path}: found {knots.shape[1]} reflectance columns (w400 … w1050), need at least 4")
-    bad = t.material[~((knots >= 0) & (knots <= 1)).all(axis=1)].tolist()  # NaN compares false, so it is caught as well
-    if bad: raise ValueError(f"{path}: reflectance must lie in 0…1; it does not for {', '.join(map(str, bad))}")
+    nm = [int(c[1:]) for c in knots]
+    if nm != sorted(nm) or nm[0] > WAVELENGTHS[0] or nm[-1] < WAVELENGTHS[-1]: raise ValueError(f"{path}: reflectance columns must ascend from w400 to w1050, found {', '.join(knots)}")
+    shares = t[["texture", "mixing", *knots]]
+    bad = t.material[~((shares >= 0) & (shares <= 1)).all(axis=1)].tolist()  # NaN compares false, so it is caught as well
+    if bad: raise ValueError(f"{path}: texture, mixing and reflectance must lie in 0…1; they do not for {', '.join(map(str, bad))}")
     lost = sorted(set(t.mixes_with) - set(t.material))
     if lost: raise ValueError(f"{path}: mixes_with names unknown materials: {', '.join(map(str, lost))}")
 
@@ -65,14 +70,18 @@ def _check_spectra(t:pd.DataFrame, path) -> None:
 def read_spectra(path=None # A CSV like the package's own `tables/spectra.csv` (the default)
                 ) -> Materials:
     "Read and validate material spectra; PCHIP between the knots. ValueError names the file and the material."
-    path = path or files("ssdiff") / "tables" / "spectra.csv"
-    with (path.open() if hasattr(path, "open") else open(path)) as f: t = pd.read_csv(f)
+    path = Path(path) if path else files("ssdiff") / "tables" / "spectra.csv"
+    try:
+        with path.open(encoding="utf-8") as f: t = pd.read_csv(f)
+    except ValueError as e: raise ValueError(f"{path}: expected a CSV table of spectra in UTF-8; {e}") from None  # what pandas says does not name the file
+    numbers = t.filter(regex=r"^(w\d+|texture|mixing)$").columns
+    t[numbers] = t[numbers].apply(pd.to_numeric, errors="coerce")  # text becomes NaN, which the check names
     _check_spectra(t, path)
     knots = t.filter(regex=r"^w\d+$")
     nm = np.array([float(c[1:]) for c in knots])
     names = tuple(t.material)
     rho = PchipInterpolator(nm, knots.to_numpy(float), axis=1)(WAVELENGTHS)
-    return Materials(names, tuple(t.kind), rho, np.array([names.index(m) for m in t.mixes_with]), t.texture.to_numpy(float), t.mixing.to_numpy(float))
+    return Materials(names, tuple(t.kind), rho, np.array([names.index(m) for m in t.mixes_with]), t.texture.to_numpy(float), t.mixing.to_numpy(float), str(path))
 
 # %% ../nbs/lib/04_scenes.ipynb #c010
 def vary(rng:np.random.Generator, # Source of chance
@@ -415,7 +424,8 @@ def finish(c:Canvas, air:Air, kind:str) -> Scene:
 
 def draw_scene(seed:int,      # Any non-negative integer
                size:int=128,  # Side on the MS grid; the scene is drawn on 4 × size
-               kind:str|None=None # One of `LANDSCAPES`; None = chance
+               kind:str|None=None,# One of `LANDSCAPES`; None = chance
+               materials:Materials|None=None # What things are made of; None = the package's `read_spectra()`
               ) -> Scene:
     "Draw a scene; the seed alone decides it. ValueError for a bad size, seed or kind."
     if size < 8: raise ValueError(f"size {size} is too small for a scene; use at least 8 (MS pixels)")
@@ -425,7 +435,7 @@ def draw_scene(seed:int,      # Any non-negative integer
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0]))
     chosen = rng.choice(list(LANDSCAPES), p=[.29, .22, .15, .1, .12, .09, .03])
     kind, air = kind or str(chosen), draw_air(rng)
-    c = Canvas(4*size, rng, rng.uniform(.3, .9), air, read_spectra())
+    c = Canvas(4*size, rng, rng.uniform(.3, .9), air, materials or read_spectra())
     paint(c, LANDSCAPES[kind])
     return finish(c, air, kind)
 
@@ -512,17 +522,18 @@ def observe(scene:Scene, sensor:str|Sensor, seed:int=0 # For registration and no
 def simulate(sensor:str|Sensor, # Who looks
              seed:int,          # Decides the scene; the same for every sensor
              size:int=128,      # Side on the MS grid
-             kind:str|None=None # One of `LANDSCAPES`; None = chance
+             kind:str|None=None,# One of `LANDSCAPES`; None = chance
+             materials:Materials|None=None # As `draw_scene`
             ) -> dict[str, np.ndarray]:
     "One simulated acquisition: dict of `ms` (bands, size, size) and `pan` (1, 4 size, 4 size), uint16. ValueError as `draw_scene`."
-    return observe(draw_scene(seed, size, kind), sensor, seed)
+    return observe(draw_scene(seed, size, kind, materials), sensor, seed)
 
 # %% ../nbs/lib/04_scenes.ipynb #c061
 def simulate_many(sensor:str|Sensor,  # Who looks
                   seeds:list[int],    # One scene each
                   size:int=128,       # Side on the MS grid
                   workers:int=2,      # Processes; 1 = this one
-                  progress:bool=True  # A bar that stays readable in a log
+                  progress:bool=True  # A bar; TQDM_MININTERVAL sets how often it is drawn
                  ) -> Iterator[dict[str, np.ndarray]]:
     "Yield `simulate(sensor, seed, size)` for every seed, in order, the same bytes for any number of workers."
     yield from run_many(partial(simulate, sensor, size=size), seeds, workers, progress, f"simulate {get_sensor(sensor).name}")
@@ -531,7 +542,7 @@ def simulate_many(sensor:str|Sensor,  # Who looks
 def run_many(f, items:list, workers:int=2, progress:bool=True, desc:str="") -> Iterator:
     "Yield `f(item)` in order, from spawned processes when `workers` > 1; `f` must be importable (no lambda)."
     if workers < 1: raise ValueError(f"workers must be at least 1, got {workers}")
-    bar = partial(tqdm, total=len(items), desc=desc, disable=not progress, mininterval=5, ascii=True)
+    bar = partial(tqdm, total=len(items), desc=desc, disable=not progress, ascii=True)
     if workers == 1 or len(items) < 2:
         yield from bar(map(f, items))
         return

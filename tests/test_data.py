@@ -1,5 +1,6 @@
 """Files as PanCollection writes them, readers in other processes, bytes that do not depend on workers."""
 import hashlib
+from importlib.resources import files
 from pathlib import Path
 
 import h5py
@@ -24,11 +25,12 @@ def sha(path): return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def as_published(sensor, split, n=2):
-    "Arrays of a PanCollection file: float64 digital numbers N,C,H,W, `lms` with its ringing, no `gt` at full resolution."
+    "Arrays of a PanCollection file: float64 digital numbers N,C,H,W; `ms` delivered (in range) and no `gt` at full resolution, `ms` filtered at reduced; `lms` with its ringing."
     s, side = get_sensor(sensor), {"train": 64, "valid": 64, "test": 256, "full": 512}[split]
     rng = np.random.default_rng(0)
     fine = rng.integers(0, s.full_scale, (n, s.n_bands, side//16, side//16), endpoint=True).repeat(16, -1).repeat(16, -2).astype(float)
     ms = bicubic_reduce(fine)
+    if split == "full": ms = np.rint(ms).clip(0, s.full_scale)
     return {**({} if split == "full" else dict(gt=fine)), "ms": ms, "lms": upsample23(ms), "pan": fine.mean(1, keepdims=True)}
 
 
@@ -43,7 +45,7 @@ def test_published_names_and_layout_load(tmp_path, sensor, split, name):
     item = PanData(path, sensor)[-1]
     assert list(item) == list(arrays)
     for k, v in item.items(): np.testing.assert_array_equal(v.numpy(), v.numpy().dtype.type(arrays[k][-1]) / np.float32(get_sensor(sensor).full_scale))
-    assert arrays["lms"].min() < 0  # the ringing that the check must allow
+    assert arrays["lms"].min() < 0 and (split == "full" or arrays["ms"].min() < 0)  # the ringing that the check must allow
 
 
 @pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "f8", ">f8"])
@@ -102,11 +104,57 @@ def test_an_error_in_a_worker_arrives_and_leaves_nothing(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["test_wv3_multiExm1.h5"]
 
 
+@pytest.mark.parametrize("sensor", ["WV3", "GF2"])
+@pytest.mark.parametrize("split, key, slack", [("train", "gt", 0), ("test", "gt", 0), ("full", "ms", 0), ("full", "pan", 0), ("train", "ms", .1), ("test", "pan", .1), ("test", "lms", .5), ("full", "lms", .5)])
+def test_only_filtered_values_may_leave_full_scale(tmp_path, sensor, split, key, slack):
+    full, path = get_sensor(sensor).full_scale, tmp_path/"some.h5"
+    for value in (full*(1 + slack), -full*slack):
+        arrays = as_published(sensor, split, 1)
+        arrays[key][0, 0, 1, 2] = value
+        check_file(write_file(path, arrays), sensor, split)
+        arrays[key][0, 0, 1, 2] = beyond = value + (1 if value > 0 else -1)
+        with pytest.raises(ValueError, match=rf"some.h5: key '{key}': expected digital numbers in 0…{full} \({f'with {slack:.0%} for ringing' if slack else 'no slack'}.*{beyond:.6g}"): check_file(write_file(path, arrays), sensor, split)
+
+
+@pytest.mark.parametrize("split, key", [("train", "gt"), ("test", "ms"), ("full", "pan"), ("full", "lms")])
+def test_zeros_are_not_called_scaled(tmp_path, split, key):
+    arrays = as_published("WV3", split, 1)
+    for factor, message in ((0, "found nothing above 0; the array holds no image"), (1/2047, "divided by full scale already")):
+        path = write_file(tmp_path/"some.h5", {**arrays, key: arrays[key]*factor})
+        with pytest.raises(ValueError, match=f"some.h5: key '{key}': .*{message}"): check_file(path, "WV3", split)
+
+
+def own_tables(folder, name=None, old="", new=""):
+    "Copies of the package's tables, with one change in one of them."
+    folder.mkdir()
+    for n in ("sensors.csv", "spectra.csv"):
+        text = (files("ssdiff")/"tables"/n).read_text(encoding="utf-8")
+        assert n != name or old in text
+        (folder/n).write_text(text.replace(old, new) if n == name else text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("change", [("spectra.csv", ",soil_loam,0.16,", ",soil_loam,0.36,"), ("sensors.csv", "WV3,coastal,425,400,450,", "WV3,coastal,430,410,450,")])
+def test_own_tables_reach_spawned_workers(tmp_path, change):
+    tables, few = own_tables(tmp_path/"tables", *change), {**SMALL, "n_train_scenes": 0, "n_valid_scenes": 0}
+    plain, one, two = (prepare("WV3", tmp_path/str(i), workers=w, tables=t, **few) for i, (w, t) in enumerate(((1, None), (1, tables), (2, tables))))
+    for k in plain: assert sha(one[k]) == sha(two[k]) != sha(plain[k])
+
+
+def test_wrong_own_tables_are_named(tmp_path):
+    tables = own_tables(tmp_path/"tables")
+    with pytest.raises(ValueError, match=r"sensors.csv: no sensor 'SPOT'; it has WV3"): prepare("SPOT", tmp_path, tables=tables)
+    (tables/"sensors.csv").write_text("sensor,band\nWV3,pan\n")
+    with pytest.raises(ValueError, match=r"sensors.csv: missing column"): prepare("WV3", tmp_path, tables=tables)
+    (tables/"spectra.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"spectra.csv: expected a CSV table of spectra in UTF-8"): prepare("WV3", tmp_path, tables=tables)
+    with pytest.raises(FileNotFoundError, match="nowhere.spectra.csv"): prepare("WV3", tmp_path, tables=tmp_path/"nowhere")
+
+
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_see_what_one_process_sees(tmp_path, context):
-    data = PanData(write_file(tmp_path/"train_wv3.h5", as_published("WV3", "train", 6)), "WV3", crop=32, augment=True, seed=4)
+    data = PanData(write_file(tmp_path/"train_wv3.h5", as_published("WV3", "train", 6)), "WV3")
     data[0]  # the parent holds an open handle
     loader = DataLoader(data, 2, num_workers=2, multiprocessing_context=context, persistent_workers=True)
-    for epoch in range(2):
-        data.set_epoch(epoch)
-        for k, v in ((k, torch.cat([b[k] for b in loader])) for k in ("gt", "ms")): assert torch.equal(v, torch.stack([data[i][k] for i in range(6)]))
+    for _ in range(2):
+        for k, v in ((k, torch.cat([b[k] for b in loader])) for k in data.keys): assert torch.equal(v, torch.stack([data[i][k] for i in range(6)]))

@@ -70,13 +70,29 @@ def test_bands_outside_the_simulated_spectrum_are_refused():
 
 @pytest.mark.parametrize("change, message", [
     (lambda t: t.drop(columns="kind"), "columns missing: .'kind'"),
-    (lambda t: t.assign(w550=t.w550.where(t.material != "slate")), "it does not for slate"),
+    (lambda t: t.assign(w550=t.w550.where(t.material != "slate")), "they do not for slate"),
     (lambda t: t.assign(w550=t.w550 + 1), "reflectance must lie in 0…1"),
     (lambda t: t.assign(mixes_with=t.mixes_with.replace("litter", "glitter")), "unknown materials: glitter"),
+    (lambda t: t.assign(w550=t.w550.astype(object).where(t.material != "slate", "dark")), "they do not for slate"),
+    (lambda t: t.assign(mixing=t.mixing.where(t.material != "slate", -1)), "texture, mixing and reflectance must lie in 0…1; they do not for slate"),
+    (lambda t: t[[*t.columns[:6], *t.columns[:5:-1]]], "must ascend from w400 to w1050"),
+    (lambda t: t.drop(columns="w1050"), "must ascend from w400 to w1050"),
+    (lambda t: pd.DataFrame(), "expected a CSV table of spectra"),
     (lambda t: t.drop(columns=[c for c in t if c.startswith("w")]), "found 0 reflectance columns")])
 def test_a_wrong_table_is_refused(tmp_path, change, message):
     with TABLE.open() as f: change(pd.read_csv(f)).to_csv(tmp_path/"spectra.csv", index=False)
     with pytest.raises(ValueError, match=f"spectra.csv: .*{message}"): read_spectra(tmp_path/"spectra.csv")
+
+
+def test_a_scene_is_made_of_the_materials_it_is_given(tmp_path):
+    with TABLE.open() as f: t = pd.read_csv(f)
+    grey = tmp_path/"spectra.csv"
+    t.assign(**{c: .2 for c in t if c.startswith("w")}).to_csv(grey, index=False)
+    first = draw_scene(3, 32, materials=read_spectra(grey)).first
+    assert first.std(1).mean() < .5 * draw_scene(3, 32).first.std(1).mean()  # what is left is each object's own variation
+    assert sha(simulate("QB", 3, 32, materials=read_spectra(TABLE))) == sha(simulate("QB", 3, 32)) != sha(simulate("QB", 3, 32, materials=read_spectra(grey)))
+    t.replace("slate", "slat").to_csv(grey, index=False)
+    with pytest.raises(ValueError, match="spectra.csv: unknown material 'slate'"): read_spectra(grey).index("slate")
 
 
 def test_every_material_says_where_it_comes_from():
