@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 from .classical import METHODS
-from .metrics import full, reduced
+from .metrics import full, mean_std, reduced
 from .network import diffusion_of
 from .sensors import get_sensor
 
@@ -75,7 +75,7 @@ def summary(
     scores:pd.DataFrame, # As `score_all` returns them
 ) -> dict:               # {index: {"mean": …, "std": …}}
     "Mean and sample standard deviation over the test images, as the paper prints them."
-    return {k: dict(mean=float(v.mean()), std=float(v.std(ddof=1)) if len(v) > 1 else 0.) for k, v in scores.items()}
+    return {k: dict(mean=mean, std=std) for k, (mean, std) in mean_std(scores.to_dict("list")).items()}
 
 # %% ../nbs/lib/15_evaluation.ipynb #39f3766c
 def save_json(
