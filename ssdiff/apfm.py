@@ -19,8 +19,8 @@ def alternate_written(ta:Tensor, # T_a, from the spatial feature, (..., n, S')
                      ) -> tuple: # T_spa, T_spe, both (..., n, S')
     "Eqs. (13-14) written out, with the n x n matrix in memory: the reference"
     n, s = ta.shape[-2:]
-    t_spa = torch.softmax(ta @ tb.transpose(-1, -2) / math.sqrt(s), -1) @ tc
-    t_spe = ta @ torch.softmax(tc.transpose(-1, -2) @ td * (math.sqrt(s) / n), -1)
+    t_spa = torch.softmax(ta @ tb.transpose(-1, -2) / math.sqrt(s), -1) @ tc          # eq. 13
+    t_spe = ta @ torch.softmax(tc.transpose(-1, -2) @ td * (math.sqrt(s) / n), -1)  # eq. 14
     return t_spa, t_spe
 
 # %% ../nbs/lib/09_apfm.ipynb #09013
@@ -33,10 +33,10 @@ def alternate(ta:Tensor, # T_a, from the spatial feature, (..., n, S')
     "Eqs. (13-14) by fused attention: equal to `alternate_written`, without an n x n matrix"
     n, s = ta.shape[-2:]
     with torch.set_grad_enabled(torch.is_grad_enabled() and phase != "spectral"):
-        t_spa = F.scaled_dot_product_attention(ta, tb, tc.detach() if phase == "spatial" else tc)
+        t_spa = F.scaled_dot_product_attention(ta, tb, tc.detach() if phase == "spatial" else tc)  # eq. 13
     with torch.set_grad_enabled(torch.is_grad_enabled() and phase != "spatial"):
         channels = torch.softmax(tc.transpose(-1, -2) @ td * (math.sqrt(s) / n), -1)
-        t_spe = (ta.detach() if phase == "spectral" else ta) @ channels
+        t_spe = (ta.detach() if phase == "spectral" else ta) @ channels  # eq. 14
     return t_spa, t_spe
 
 # %% ../nbs/lib/09_apfm.ipynb #09020

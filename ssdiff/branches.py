@@ -25,7 +25,7 @@ def sinusoids(t:Tensor, # Steps on the scale 0-1000, (N,)
 class Time(nn.Sequential):
     "Sinusoids → Linear → SiLU → Linear"
     def __init__(self): super().__init__(nn.Linear(WAVES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING))
-    def forward(self, t): return super().forward(sinusoids(t))
+    def forward(self, t): return super().forward(sinusoids(t).to(self[0].weight.dtype))
 
 # %% ../nbs/lib/10_branches.ipynb #10010
 class Conditioned(nn.Module):

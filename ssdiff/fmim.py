@@ -8,7 +8,7 @@ __all__ = ['GAINS', 'filter_written', 'low_modes', 'filter_low', 'fmim']
 # %% ../nbs/lib/08_fmim.ipynb #08002
 import math
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 # %% ../nbs/lib/08_fmim.ipynb #08005
 def filter_written(x:Tensor, # Spatial feature, (N, C, H, W), real
@@ -19,7 +19,8 @@ def filter_written(x:Tensor, # Spatial feature, (N, C, H, W), real
     spectrum = torch.fft.fftshift(torch.fft.fft2(x), dim=(-2, -1))
     mask = torch.ones(h, w, dtype=x.dtype, device=x.device)
     mask[max(h // 2 - 1, 0):h // 2 + 1, max(w // 2 - 1, 0):w // 2 + 1] = s
-    return torch.fft.ifft2(torch.fft.ifftshift(spectrum * mask, dim=(-2, -1))).real
+    spectrum = spectrum * mask                                                    # eq. 17
+    return torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real      # eq. 18
 
 # %% ../nbs/lib/08_fmim.ipynb #08008
 def low_modes(h:int, # Height

@@ -34,6 +34,7 @@ def phase(net:nn.Module, # SSDiff, variant V5
     "Let gradients run along one branch only, as long as the block lasts"
     if name not in PHASES: raise ValueError(f"phase {name!r} is unknown; choose spatial or spectral")
     mine, before = parameter_groups(net)[name], {p: p.requires_grad for p in net.parameters()}
+    paths = [m.phase for m in net.fusions]
     try:
         for p in before:
             p.grad = None
@@ -42,7 +43,7 @@ def phase(net:nn.Module, # SSDiff, variant V5
         for m in net.fusions: m.phase = name
         yield mine
     finally:
-        for m in net.fusions: m.phase = None
+        for m, was in zip(net.fusions, paths): m.phase = was
         for p, asked in before.items(): p.requires_grad_(asked)
 
 # %% ../nbs/lib/12_lbaf.ipynb #12015

@@ -43,6 +43,16 @@ def test_an_error_inside_leaves_nothing_behind():
     assert all(m.phase is None for m in net.fusions)
 
 
+def test_a_phase_within_a_phase_ends_alone():
+    net = SSDiff(4)
+    with phase(net, "spectral") as outer:
+        with pytest.raises(RuntimeError, match="stop"):
+            with phase(net, "spatial"): raise RuntimeError("stop")
+        assert {m.phase for m in net.fusions} == {"spectral"}
+        assert {k for k, p in net.named_parameters() if p.requires_grad} == set(outer)
+    assert {m.phase for m in net.fusions} == {None}
+
+
 def test_a_phase_is_cheaper_than_a_full_step():
     "No graph is kept for the branch that rests"
     net, d, b = awake(4), Diffusion(), toy_batch(1, 4, 16)

@@ -134,9 +134,37 @@ def test_windows_order_and_batches_change_nothing():
     net, b, d = awake(4, window=16), images(2, 4, 24, 40), Diffusion(scale=0.1)
     whole = d.sample(net, *conditions(b), steps=3, progress=False)
     assert (d.sample(net, *conditions(b), steps=3, progress=False, batch=1) - whole).abs().max() < 1e-5
-    second = d.sample(net, *(x[1:] for x in conditions(b)), steps=3, progress=False, index=1)
-    assert (second - whole[1:]).abs().max() < 1e-5
+    second = d.sample(net, *(x[1:] for x in conditions(b)), steps=3, progress=False)
+    assert (second - whole[1:]).abs().max() < 1e-6
+    each = d.sample(net, *conditions(b), steps=3, progress=False, index=torch.tensor([0, 5]))
+    assert (each[:1] - whole[:1]).abs().max() < 1e-6 and (each[1:] - whole[1:]).abs().max() > 1e-3
+    fifth = d.sample(net, *(x[1:] for x in conditions(b)), steps=3, progress=False, index=5)
+    assert (fifth - each[1:]).abs().max() < 1e-6
     assert (d.sample(net, *conditions(b), steps=3, progress=False, seed=1) - whole).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("blend", ["step", "run"])
+def test_equal_images_of_a_batch_get_equal_answers(blend):
+    net, b = awake(4, window=16), images(1, 4, 24)
+    out = Diffusion(scale=0.1).sample(net, *(x.repeat(3, 1, 1, 1) for x in conditions(b)), steps=3, eta=0.5, progress=False, blend=blend)
+    assert (out - out[:1]).abs().max() < 1e-6
+
+
+def test_double_agrees_with_float():
+    net, b, d = awake(4, window=16), images(1, 4, 24), Diffusion(scale=0.1)
+    double = {k: v.double() for k, v in b.items()}
+    noise, t = torch.randn(b["gt"].shape, generator=torch.Generator().manual_seed(0)), torch.tensor([300])
+    single = d.loss(net, b, t, noise).item(), d.sample(net, *conditions(b), steps=3, progress=False)
+    net.double()
+    loss, image = d.loss(net, double, t, noise.double()), d.sample(net, *conditions(double), steps=3, progress=False)
+    assert loss.dtype == image.dtype == torch.float64
+    assert abs(loss.item() - single[0]) < 1e-4 and (image - single[1]).abs().max() < 1e-4
+    with pytest.raises(TypeError, match="the network is torch.float64"): call(net, b)
+
+
+@pytest.mark.parametrize("window", [0, 30, 1.5])
+def test_a_network_that_could_not_be_loaded_is_not_built(window):
+    with pytest.raises(ValueError, match="window must be"): SSDiff(4, window=window)
 
 
 def test_one_step_blends_alike():
