@@ -12,17 +12,15 @@ from scipy.optimize import nnls
 
 from .images import as_batches, as_double, check_grids
 from .resampling import bicubic_reduce, decimate, gauss_blur, lowpass, mtf_blur, mtf_kernel, pan_mtf_blur, upsample23
-from .sensors import get_sensor
+from .sensors import fit_sensor
 
 # %% ../nbs/lib/06_classical.ipynb #cell-007
-def _inputs(ms, pan, sensor, ratio:int) -> tuple: # MS, LMS, PAN in float64 (N,·,·,·), the Sensor, the way back
-    "The pair checked against each other and the sensor; ValueError names what does not fit."
+def _inputs(ms, pan, sensor, ratio:int) -> tuple: # LMS, PAN in float64 (N,·,·,·), the Sensor, the way back
+    "The pair checked against each other and the sensor; ValueError names what does not fit. Fewer bands than the sensor: its first, with a warning."
     m, p, restore = as_batches(ms=ms, pan=pan)
     check_grids(m, p, ratio)
-    s = get_sensor(sensor)
-    if m.shape[1] != s.n_bands: raise ValueError(f"ms has {m.shape[1]} bands but sensor {s.name} has {s.n_bands}")
-    md, pd = as_double(m), as_double(p)
-    return md, upsample23(md, ratio), pd, s, lambda y: restore(y.to(m))
+    s = fit_sensor(sensor, m.shape[1], "ms")
+    return upsample23(as_double(m), ratio), as_double(p), s, lambda y: restore(y.to(m))
 
 def _flat(p:torch.Tensor) -> torch.Tensor:
     "(N,1,1,1), whether PAN has no detail at all: it varies by less than rounding."
@@ -35,7 +33,7 @@ def exp(ms, # MS, (C,h,w) or (N,C,h,w), digital numbers
         ratio:int=4, # 2 or 4
        ): # (C,ratio*h,ratio*w), the input's kind
     "Interpolation by 23 taps (`interp23tap.m`); `pan` and `sensor` are only checked."
-    _, lms, _, _, restore = _inputs(ms, pan, sensor, ratio)
+    lms, _, _, restore = _inputs(ms, pan, sensor, ratio)
     return restore(lms)
 
 # %% ../nbs/lib/06_classical.ipynb #cell-013
@@ -55,9 +53,9 @@ def _haze(lms:torch.Tensor) -> torch.Tensor: # (N,C,1,1)
     return h[..., None, None]
 
 def _least_squares(A:torch.Tensor, b:torch.Tensor) -> torch.Tensor:
-    "x that minimises |Ax-b|, (n,C) and (n,k) to (C,k); through QR, so that only C numbers an equation remain; least norm if A is deficient."
+    "x that minimises |Ax-b|, (n,C) and (n,k) to (C,k); through QR, so that only C numbers an equation remain; least norm if A is deficient. A constant to gradients."
     Q, R = torch.linalg.qr(A)
-    x = np.linalg.lstsq(R.cpu().numpy(), (Q.mT @ b).cpu().numpy(), rcond=None)[0]
+    x = np.linalg.lstsq(*(v.detach().cpu().numpy() for v in (R, Q.mT @ b)), rcond=None)[0]
     return torch.from_numpy(x).to(A)
 
 # %% ../nbs/lib/06_classical.ipynb #cell-015
@@ -67,7 +65,7 @@ def bt_h(ms, # MS, (C,h,w) or (N,C,h,w), digital numbers
          ratio:int=4, # 2 or 4
         ): # (C,ratio*h,ratio*w), the input's kind
     "Brovey transform with haze correction (`BroveyRegHazeMin.m`); a flat PAN gives the interpolated MS."
-    _, lms, p, _, restore = _inputs(ms, pan, sensor, ratio)
+    lms, p, _, restore = _inputs(ms, pan, sensor, ratio)
     pl, clear = gauss_blur(p, ratio), lms - _haze(lms)
     alpha = torch.cat([_least_squares(x.flatten(1).T, y.flatten(1).T).T for x, y in zip(lms, pl)])
     intensity = (alpha[..., None, None]*clear).sum(1, keepdim=True)
@@ -93,16 +91,16 @@ def mtf_glp_fs(ms, # MS, (C,h,w) or (N,C,h,w), digital numbers
                ratio:int=4, # 2 or 4
               ): # (C,ratio*h,ratio*w), the input's kind
     "Laplacian pyramid matched to the MTF, regression at full scale (`MTF_GLP_FS.m`); a flat PAN gives the interpolated MS."
-    _, lms, p, s, restore = _inputs(ms, pan, sensor, ratio)
+    lms, p, s, restore = _inputs(ms, pan, sensor, ratio)
     pb, flat = _ms_like_pans(p, s, ratio), _flat(p)
     gain = torch.where(flat, 0, _cov(lms, p)/_cov(pb, p).where(~flat, 1))
     return restore(lms + gain*(p - pb))
 
 # %% ../nbs/lib/06_classical.ipynb #cell-021
 def _sign_constrained(A:torch.Tensor, b:torch.Tensor) -> torch.Tensor:
-    "Columns x_j >= 0 that minimise |Ax_j-b_j|, (n,C) and (n,k) to (C,k)."
+    "Columns x_j >= 0 that minimise |Ax_j-b_j|, (n,C) and (n,k) to (C,k). A constant to gradients."
     Q, R = torch.linalg.qr(A)
-    R, y = R.cpu().numpy(), (Q.mT @ b).cpu().numpy()
+    R, y = (v.detach().cpu().numpy() for v in (R, Q.mT @ b))
     x = np.zeros((R.shape[1], y.shape[1]))
     for j in range(y.shape[1]):
         free = nnls(R, y[:, j], maxiter=100*len(x))[0] > 0
@@ -116,7 +114,7 @@ def bdsd_pc(ms, # MS, (C,h,w) or (N,C,h,w), digital numbers
             ratio:int=4, # 2 or 4
            ): # (C,ratio*h,ratio*w), the input's kind
     "Band-dependent spatial detail with physical constraints (`BDSD_PC.m`)."
-    _, lms, p, s, restore = _inputs(ms, pan, sensor, ratio)
+    lms, p, s, restore = _inputs(ms, pan, sensor, ratio)
     g = bicubic_reduce(lms, ratio)
     gl, pl = mtf_blur(g, s, ratio), decimate(pan_mtf_blur(p, s, ratio), ratio)
     A, b = torch.cat([pl, -gl], 1).flatten(2).mT, (g - gl).flatten(2).mT

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from scipy.fft import next_fast_len
 
-from .images import as_batch, as_batches, check_grids
-from .sensors import get_sensor
+from .images import as_batch, as_batches, as_double, check_grids, check_ratio
+from .sensors import fit_sensor, get_sensor
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-005
 TAPS = 41 # length of the low-pass kernels
@@ -31,24 +31,24 @@ def _window_design(gain:float, ratio:int, extent:int) -> np.ndarray:
     return h * np.interp(np.sqrt(r2)/(TAPS//2), k[TAPS//2:]/(TAPS//2), np.kaiser(TAPS, .5)[TAPS//2:], right=0)
 
 @lru_cache(maxsize=128)
-def _cached_kernel(gain:float, ratio:int, extent:int) -> torch.Tensor:
+def _cached_kernel(gain:float, ratio:int, extent:int) -> np.ndarray:
     "The design of `_window_design`, computed once for each gain."
     if not 0 < gain < 1: raise ValueError(f"the MTF gain must lie between 0 and 1, got {gain}")
     if not 2 <= ratio <= 16: raise ValueError(f"the ratio must lie between 2 and 16, got {ratio}")
-    return torch.from_numpy(_window_design(gain, ratio, extent))
+    return _window_design(gain, ratio, extent)
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-007
 def mtf_kernel(gain:float, # MTF gain at the MS Nyquist frequency, in (0, 1)
                ratio:int=4, # resolution ratio of the pair
               ) -> np.ndarray: # (41,41) float64, symmetric, sum slightly below 1
     "Low-pass kernel with that gain at the Nyquist frequency of the coarse grid (DLPan-Toolbox `genMTF.m`, `MTF_PAN.m`)."
-    return _cached_kernel(float(gain), int(ratio), TAPS-1).numpy().copy()
+    return _cached_kernel(float(gain), check_ratio(ratio), TAPS-1).copy()
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-009
 def gauss_kernel(ratio:int=4, # resolution ratio of the pair
                 ) -> np.ndarray: # (41,41) float64
     "Sensor-free low-pass kernel, gain 0.3, used by BT-H only; the toolbox's `LPfilterGauss.m` has N where the MTF kernels have N-1."
-    return _cached_kernel(.3, int(ratio), TAPS).numpy().copy()
+    return _cached_kernel(.3, check_ratio(ratio), TAPS).copy()
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-013
 def lowpass(x:torch.Tensor, # (N,C,H,W)
@@ -60,18 +60,22 @@ def lowpass(x:torch.Tensor, # (N,C,H,W)
     y = torch.fft.irfft2(spectrum * torch.fft.rfft2(kernels.to(x), s=size), s=size)
     return y[..., 2*p:2*p+x.shape[-2], 2*p:2*p+x.shape[-1]]
 
+# %% ../nbs/lib/02_resampling.ipynb #double-batch
+def _batch(x, name:str="image", bands:int=None) -> tuple:
+    "`as_batch` in float64, and the way back to the kind and the precision of `x`."
+    t, restore = as_batch(x, name, bands)
+    return as_double(t), lambda y: restore(y.to(t))
+
 # %% ../nbs/lib/02_resampling.ipynb #cell-015
-def _kernels(gains, ratio:int) -> torch.Tensor: return torch.stack([_cached_kernel(float(g), int(ratio), TAPS-1) for g in gains])
+def _kernels(gains, ratio:int) -> torch.Tensor: return torch.from_numpy(np.stack([mtf_kernel(g, ratio) for g in gains]))
 
 def mtf_blur(x, # image(s) on the PAN grid, (C,H,W) or (N,C,H,W)
              sensor, # name or `Sensor` with C bands
              ratio:int=4, # how much coarser the imitated sensor is
             ): # the same shape and kind
-    "Each band as the sensor's MS camera would blur it, at the size it has (DLPan-Toolbox `MTF.m`); ValueError if the bands do not fit the sensor."
-    s = get_sensor(sensor)
-    t, restore = as_batch(x, "image")
-    if t.shape[1] != s.n_bands: raise ValueError(f"image has {t.shape[1]} bands but sensor {s.name} has {s.n_bands}; use Sensor.first(n) for an image with fewer")
-    return restore(lowpass(t, _kernels(s.mtf_ms, ratio)))
+    "Each band as the sensor's MS camera would blur it, at the size it has (DLPan-Toolbox `MTF.m`); fewer bands than the sensor: its first, with a warning; more: ValueError."
+    t, restore = _batch(x)
+    return restore(lowpass(t, _kernels(fit_sensor(sensor, t.shape[1]).mtf_ms, ratio)))
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-017
 def pan_mtf_blur(pan, # PAN, (1,H,W) or (N,1,H,W)
@@ -79,7 +83,7 @@ def pan_mtf_blur(pan, # PAN, (1,H,W) or (N,1,H,W)
                  ratio:int=4, # resolution ratio
                 ): # the same shape and kind
     "PAN damped by the sensor's PAN gain at the MS Nyquist frequency (DLPan-Toolbox `MTF_PAN.m`)."
-    t, restore = as_batch(pan, "pan", bands=1)
+    t, restore = _batch(pan, "pan", bands=1)
     return restore(lowpass(t, _kernels([get_sensor(sensor).mtf_pan], ratio)))
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-019
@@ -87,8 +91,8 @@ def gauss_blur(pan, # image(s), (C,H,W) or (N,C,H,W)
                ratio:int=4, # resolution ratio
               ): # the same shape and kind
     "Sensor-free low-pass of every band, see `gauss_kernel`."
-    t, restore = as_batch(pan, "image")
-    return restore(lowpass(t, _cached_kernel(.3, int(ratio), TAPS)[None]))
+    t, restore = _batch(pan)
+    return restore(lowpass(t, torch.from_numpy(gauss_kernel(ratio))[None]))
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-022
 def _mirror(i:torch.Tensor, n:int) -> torch.Tensor:
@@ -101,6 +105,7 @@ def decimate(x, # image(s), (C,H,W) or (N,C,H,W)
              ratio:int=4, # every ratio-th pixel is kept
             ): # (…,ceil(H/ratio),ceil(W/ratio)), the same kind
     "Pixels r/2, r/2+r, ... of rows and columns (`imresize` 'nearest'); the inverse of `upsample23`."
+    ratio = check_ratio(ratio)
     t, restore = as_batch(x)
     for d in (2, 3):
         n = t.shape[d]
@@ -115,19 +120,21 @@ def _bicubic_weights(ratio:int) -> tuple:
     i = np.arange(math.ceil(centre - 2*ratio), math.floor(centre + 2*ratio) + 1)
     t = abs(i - centre)/ratio
     w = np.where(t <= 1, 1.5*t**3 - 2.5*t**2 + 1, np.where(t <= 2, -.5*t**3 + 2.5*t**2 - 4*t + 2, 0))
-    return int(i[0]), torch.from_numpy(w/w.sum())
+    return int(i[0]), w/w.sum()
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-028
 def bicubic_reduce(x, # image(s), (C,H,W) or (N,C,H,W)
                    ratio:int=4, # reduction
                   ): # (…,ceil(H/ratio),ceil(W/ratio)), the same kind
     "Antialiased bicubic reduction, MATLAB's `imresize(x, 1/ratio)`; no rounding, no clipping."
-    t, restore = as_batch(x)
+    ratio = check_ratio(ratio)
+    t, restore = _batch(x)
     first, w = _bicubic_weights(ratio)
+    w = torch.tensor(w, device=t.device)
     for d in (2, 3):
         n = t.shape[d]
         i = torch.arange(first, first + len(w) + ratio*(math.ceil(n/ratio)-1), device=t.device)
-        t = (t.index_select(d, _mirror(i, n)).unfold(d, len(w), ratio) * w.to(t)).sum(-1)
+        t = (t.index_select(d, _mirror(i, n)).unfold(d, len(w), ratio) * w).sum(-1)
     return restore(t)
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-031
@@ -148,8 +155,8 @@ def upsample23(x, # image(s) on the MS grid, (C,H,W) or (N,C,H,W)
               ): # (…,ratio*H,ratio*W), the same kind
     "23-tap interpolation to the PAN grid (DLPan-Toolbox `interp23tap.m`), also known as EXP; ValueError for a ratio other than 2 or 4."
     if ratio not in (2, 4): raise ValueError(f"upsample23 is defined for ratio 2 or 4, got {ratio}")
-    t, restore = as_batch(x)
-    for odd in (True, False)[:ratio//2]: t = _double(_double(t, 2, odd), 3, odd)
+    t, restore = _batch(x)
+    for odd in (True, False)[:int(ratio)//2]: t = _double(_double(t, 2, odd), 3, odd)
     return restore(t)
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-036
@@ -159,7 +166,9 @@ def wald(ms, # MS, (C,h,w) or (N,C,h,w)
          ratio:int=4, # resolution ratio
         ) -> tuple: # ms_lr (C,h/ratio,w/ratio), pan_lr (1,h,w); the input's kind
     "The pair at reduced resolution whose truth is `ms`; ValueError if the pair does not fit or `ms` cannot be divided by `ratio`."
+    ratio = check_ratio(ratio)
     m, p, restore = as_batches(ms=ms, pan=pan)
     check_grids(m, p, ratio)
     if m.shape[-2] % ratio or m.shape[-1] % ratio: raise ValueError(f"ms sides must be multiples of {ratio}, got {tuple(m.shape[-2:])}; crop first")
-    return restore(decimate(mtf_blur(m, sensor, ratio), ratio)), restore(bicubic_reduce(p, ratio))
+    ms_lr, pan_lr = decimate(mtf_blur(as_double(m), sensor, ratio), ratio), bicubic_reduce(as_double(p), ratio)
+    return restore(ms_lr.to(m)), restore(pan_lr.to(p))

@@ -1,25 +1,21 @@
 """Properties of the indices and methods on inputs of which nobody wrote down a figure."""
 
+import warnings
+from itertools import permutations
+
 import naive
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from torchmetrics import MetricCollection
 
 from ssdiff import classical, metrics, resampling
 from ssdiff.sensors import SENSORS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 few = settings(max_examples=20, deadline=None, derandomize=True)
 PAIRWISE = dict(sam=metrics.sam, ergas=metrics.ergas, q2n=lambda a, b: metrics.q2n(a, b, 16), scc=metrics.scc, uiqi=lambda a, b: metrics.uiqi(a, b, 16))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small arrays: threads only wait for each other, most of all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @st.composite
@@ -174,21 +170,111 @@ def test_bad_kinds():
     f, m, l, p = scene()
     with pytest.raises(TypeError, match="one kind"): metrics.full(torch.from_numpy(f), m, l, p, "QB")
     with pytest.raises(TypeError, match="fused: needs real numbers"): metrics.sam(f, f.astype(complex))
-    with pytest.raises(TypeError, match="got list"): metrics.sam(f.tolist(), f.tolist())
+    for pair in ((f.tolist(), f.tolist()), (f.tolist(), f), (f, f.tolist()), (None, f), (f, None)):
+        for index in (*PAIRWISE.values(), metrics.reduced, metrics.sam_map, metrics.q2n_map):
+            with pytest.raises(TypeError, match="(gt|fused): needs a NumPy array or a torch tensor, got (list|NoneType)"): index(*pair)
     with pytest.raises(ValueError, match="one shape"): metrics.reduced(f, f[:3])
     with pytest.raises(ValueError, match="unknown sensor 'MODIS'; known are WV3, WV2, QB, GF2"): metrics.hqnr(f, m, l, p, "MODIS")
+    for index in (metrics.d_s, metrics.d_lambda, metrics.qnr):
+        with pytest.raises(ValueError, match="unknown sensor 'MODIS'"): index(f, m, l, p, "MODIS")
+
+
+@pytest.mark.parametrize("ratio", [0, 1, -4, 2.5, float("nan"), float("inf"), "4", None])
+def test_every_door_checks_the_ratio(ratio):
+    f, m, _, p = scene()
+    doors = [lambda: resampling.mtf_kernel(.3, ratio), lambda: resampling.gauss_kernel(ratio), lambda: resampling.mtf_blur(f, "QB", ratio), lambda: resampling.pan_mtf_blur(p, "QB", ratio),
+             lambda: resampling.gauss_blur(p, ratio), lambda: resampling.decimate(f, ratio), lambda: resampling.bicubic_reduce(f, ratio), lambda: resampling.wald(m, p, "QB", ratio)]
+    doors += [lambda g=g: g(m, p, "QB", ratio) for g in classical.METHODS.values()]
+    for door in doors:
+        with pytest.raises(ValueError, match="ratio must be a whole number of at least 2, got"): door()
+    with pytest.raises(ValueError, match="ratio 2 or 4"): resampling.upsample23(m, ratio)
+
+
+def test_whole_floats_are_whole():
+    f, m, l, p = scene()
+    for g in classical.METHODS.values(): np.testing.assert_array_equal(g(m, p, "QB", 4.), g(m, p, "QB", 4))
+    assert metrics.full(f, m, l, p, "QB", 32.) == metrics.full(f, m, l, p, "QB", 32)
+    np.testing.assert_array_equal(metrics.hqnr_map(f, m, l, p, "QB", 16.), metrics.hqnr_map(f, m, l, p, "QB", 16))
+    assert metrics.uiqi(f, f[::-1].copy(), 16.) == metrics.uiqi(f, f[::-1].copy(), 16)
+
+
+def test_blocks_and_shifts_are_checked():
+    f, m, l, p = scene()
+    for block in (0, -1, 7.5):
+        for g in (lambda: metrics.uiqi(f, f, block), lambda: metrics.uiqi_map(f, f, block), lambda: metrics.q2n(f, f, block), lambda: metrics.full(f, m, l, p, "QB", block)):
+            with pytest.raises(ValueError, match="block must be a whole number of at least"): g()
+    for g in (metrics.q2n, metrics.q2n_map):
+        with pytest.raises(ValueError, match="shift must be a whole number of at least 1, got 0"): g(f, f, 32, 0)
+
+
+def test_masked_and_huge_values_are_refused():
+    f, m, _, p = scene()
+    with pytest.raises(ValueError, match="fused: 1 of 16384 values are masked"): metrics.sam(f, np.ma.masked_values(f, f.max()))
+    with pytest.raises(ValueError, match=r"ms: values from .* beyond 1e\+70"): classical.bt_h(1e80*m, p, "QB")
+    top = f*(1e70/f.max())
+    assert np.isfinite(list(metrics.reduced(top, top[::-1].copy(), border=None).values())).all()
+
+
+def test_fewer_bands_than_the_sensor_warn():
+    _, m, _, p = scene()
+    for name, method in classical.METHODS.items():
+        with pytest.warns(UserWarning, match=r"ms has 3 band\(s\) but sensor QB has 4") as seen: fused = method(m[:3], p, "QB")
+        assert len(seen) == 1, name
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            np.testing.assert_array_equal(fused, method(m[:3], p, SENSORS["QB"].first(3)))
+
+
+def test_full_of_one_band():
+    images = [v[:1] for v in scene()]
+    assert list(metrics.full(*images, SENSORS["QB"].first(1))) == ["D_lambda_K", "D_s", "HQNR"]
 
 
 def test_clipping_is_the_toolbox_s():
     f, _, _, _ = scene()
     assert metrics.reduced(f, 3*f-1000, border=None, clip_bits=11) == metrics.reduced(f, (3*f-1000).clip(0, 2048), border=None)
     assert metrics.reduced(f.astype(np.uint8), f.astype(np.uint8), border=None, clip_bits=11)["Q"] == pytest.approx(1, abs=1e-12)
+    _, m, l, p = scene()
+    over = 3*f - 1000
+    assert metrics.full(over, m, l, p, "QB", clip_bits=11) == metrics.full(over.clip(0, 2048), m, l, p, "QB") != metrics.full(over, m, l, p, "QB")
+
+
+@pytest.mark.parametrize("f", [lambda v, s: resampling.mtf_blur(v, "QB"), lambda v, s: resampling.pan_mtf_blur(v[:, :1], "QB"), lambda v, s: resampling.gauss_blur(v), lambda v, s: resampling.upsample23(v),
+                               lambda v, s: resampling.bicubic_reduce(v), lambda v, s: resampling.wald(v, s, "QB")[0], lambda v, s: resampling.wald(v, s, "QB")[1]])
+def test_float32_is_computed_in_double(f):
+    rng = torch.Generator().manual_seed(0)
+    x, pan = torch.rand(1, 4, 64, 64, generator=rng)*2047, torch.rand(1, 1, 256, 256, generator=rng)*2047
+    out = f(x, pan)
+    assert out.dtype == torch.float32 and torch.equal(out, f(x.double(), pan.double()).float())
+
+
+def test_a_first_call_in_inference_mode_leaves_nothing_behind():
+    for cached in (resampling._cached_kernel, resampling._bicubic_weights, metrics._sign_table): cached.cache_clear()
+    images = [torch.from_numpy(np.asarray(v, float)) for v in scene()]
+    def run():
+        for g in classical.METHODS.values(): g(images[1], images[3], "QB")
+        metrics.full(*images, "QB")
+    with torch.inference_mode(): run()
+    images[1].requires_grad_(); images[3].requires_grad_()
+    run()
+    resampling.bicubic_reduce(images[3]).sum().backward()
+    assert images[3].grad.sum() == pytest.approx(images[3][..., ::4, ::4].numel())
+
+
+@pytest.mark.parametrize("name", classical.METHODS)
+def test_methods_take_tensors_that_want_gradients(name):
+    _, m, _, p = scene()
+    leaf = torch.from_numpy(m).double().requires_grad_()
+    fused = classical.METHODS[name](leaf, torch.from_numpy(p), "QB")
+    np.testing.assert_array_equal(fused.detach(), classical.METHODS[name](m, p, "QB"))
+    fused.sum().backward()
+    assert torch.isfinite(leaf.grad).all() and leaf.grad.any()
 
 
 def test_metric_classes_accumulate_images_not_batches():
     f = torch.from_numpy(np.stack([scene(seed=s)[0] for s in range(5)])).float()/2047
     gt = (f + .01*torch.randn(f.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    for cls, index in ((metrics.SAM, metrics.sam), (metrics.ERGAS, metrics.ergas), (metrics.Q2n, metrics.q2n), (metrics.SCC, metrics.scc)):
+    for cls, index in ((metrics.SAM, metrics.sam), (metrics.ERGAS, metrics.ergas), (metrics.Q2n, metrics.q2n), (metrics.SCC, metrics.scc), (metrics.UIQI, metrics.uiqi)):
         m = cls(scale=2047)
         for part in (slice(0, 1), slice(1, 5)): m.update(f[part], gt[part])
         each = index(gt.double()*2047, f.double()*2047)
@@ -203,3 +289,41 @@ def test_metric_classes_merge_over_processes():
     m.update(torch.ones(1, 2, 4, 4), torch.ones(1, 2, 4, 4))
     m.values = torch.tensor([1., 3.])
     assert m.compute() == 2 and m.std() == pytest.approx(2**.5)
+
+
+MEMBERS = dict(sam=metrics.SAM, cut=lambda: metrics.SAM(border=5), ergas=metrics.ERGAS, ergas2=lambda: metrics.ERGAS(ratio=2), q2n=lambda: metrics.Q2n(scale=2047), small=lambda: metrics.Q2n(block=16, scale=2047),
+               scc=metrics.SCC, uiqi=metrics.UIQI, uiqi16=lambda: metrics.UIQI(block=16))
+
+
+@pytest.mark.parametrize("pair", list(permutations(MEMBERS, 2)), ids="-".join)
+def test_a_collection_never_merges_metrics(pair):
+    """After a first perfect image the states of many are equal; torchmetrics would let one stand for the other."""
+    g = torch.from_numpy(scene()[0])[None]/2047
+    f = (g + .02*torch.randn(g.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    together, alone = MetricCollection({k: MEMBERS[k]() for k in pair}), {k: MEMBERS[k]() for k in pair}
+    for x in (g, f, f):
+        together.update(x, g)
+        for m in alone.values(): m.update(x, g)
+    assert together.compute() == {k: m.compute() for k, m in alone.items()}
+    for k in pair: assert alone[k].values[0] != alone[k].values[1]
+
+
+def test_hqnr_class():
+    images = [torch.from_numpy(np.stack([np.asarray(scene(seed=s)[k], float) for s in range(4)])).float()/2047 for k in range(4)]
+    m = metrics.HQNR("QB", scale=2047)
+    for part in (slice(0, 1), slice(1, 4)): m.update(*(v[part] for v in images))
+    each = metrics.hqnr(*(v.double()*2047 for v in images), "QB")
+    for name, v in zip(("D_lambda_K", "D_s", "HQNR"), each): np.testing.assert_allclose([m.compute()[name], m.std()[name]], [v.mean(), v.std()], rtol=1e-12)
+    with pytest.raises(ValueError, match="fused: needs a batch"): m.update(*(v[0] for v in images))
+
+
+def test_mean_std_of_whatever_holds_scores():
+    table = dict(SAM=[1., 3., 8.], Q=[.5, .25, .75])
+    whole = metrics.mean_std({k: np.array(v) for k, v in table.items()})
+    assert whole["SAM"] == (4., 13**.5) and whole["Q"] == (.5, .25)
+    images = [{k: v[i] for k, v in table.items()} for i in range(3)]
+    ragged = [{k: torch.tensor(v[:1]) for k, v in table.items()}, {k: np.array(v[1:]) for k, v in table.items()}]
+    for same in (images, [{k: np.array(v) for k, v in table.items()}], ragged, {k: torch.tensor(v, requires_grad=True) for k, v in table.items()}): assert metrics.mean_std(same) == whole
+    with pytest.raises(ValueError, match="the same indices for every image"): metrics.mean_std([dict(SAM=1.), dict(SAM=1., Q=1.)])
+    for empty in ([], {}, [{}], dict(SAM=[])):
+        with pytest.raises(ValueError, match="at least one image"): metrics.mean_std(empty)
