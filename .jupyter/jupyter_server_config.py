@@ -1,4 +1,16 @@
-# `make lab` starts JupyterLab with this: notebooks are cleaned as nbdev_clean does whenever they are saved.
+# `make lab` starts JupyterLab with this: a saved notebook is clean, as nbdev_clean makes it, and without outputs, so that running or
+# viewing one changes no file and re-runs no stage. What a stage printed and drew is in its executed copy under results/notebooks.
+from pathlib import Path
+
 from nbdev.clean import clean_jupyter
 
-c.ContentsManager.pre_save_hook = clean_jupyter  # noqa: F821  (Jupyter provides c)
+
+def clean_on_save(path, model, contents_manager, **kwargs):
+    "nbdev's hook, given the whole path (JupyterLab names files from the folder it was started on); then no outputs."
+    clean_jupyter(str(Path(contents_manager.root_dir, path)), model=model)
+    if model["type"] == "notebook":
+        for cell in model["content"]["cells"]:
+            if cell["cell_type"] == "code": cell["outputs"] = []
+
+
+c.ContentsManager.pre_save_hook = clean_on_save  # noqa: F821  (Jupyter provides c)
