@@ -113,7 +113,7 @@ def save(net:nn.Module, # An SSDiff network
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(pack(tensors, dict(format="ssdiff", version=FORMAT, header=json.dumps(header, sort_keys=True))))
+        temporary.write_bytes(pack(tensors, dict(header=json.dumps(dict(header, format="ssdiff", version=FORMAT), sort_keys=True))))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -137,10 +137,10 @@ def load(path, # A file written by `save`
 
 def _read_header(path, info):
     "The header, or one error"
-    if info.get("format") != "ssdiff" or info.get("version") != FORMAT:
-        raise ValueError(f"{path} is no ssdiff weights file of version {FORMAT}: format {info.get('format')!r}, version {info.get('version')!r}")
-    try: meta = json.loads(info.get("header", ""))
+    try: meta = json.loads(info.get("header", "{}"))
     except (ValueError, RecursionError) as e: raise ValueError(f"{path}: the header is no JSON: {e}") from e
+    kind = (meta.pop("format", None), meta.pop("version", None)) if isinstance(meta, dict) else (None, None)
+    if kind != ("ssdiff", FORMAT): raise ValueError(f"{path} is no ssdiff weights file of version {FORMAT}: format {kind[0]!r}, version {kind[1]!r}")
     number = lambda k, most: isinstance(meta[k], (int, float)) and not isinstance(meta[k], bool) and 0 < meta[k] <= most  # neither NaN nor infinite
     whole = lambda k, most: number(k, most) and isinstance(meta[k], int)
     among = lambda k, names: isinstance(meta[k], str) and meta[k] in names
