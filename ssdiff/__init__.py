@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 # %% ../nbs/lib/17_package.ipynb #ad43eba4
-_SHORT = dict(load="network", SENSORS="sensors")   # name → module it lives in
+_SHORT = dict(load="baselines", SENSORS="sensors")   # name → module it lives in
 
 # %% ../nbs/lib/17_package.ipynb #35062373
 def __getattr__(name):
