@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'cosine_betas', 'linear_betas', 'whole_number', 'check_images', 'toy_batch', 'check_kinds', 'gaussian',
-           'spaced', 'ddpm_step', 'ddim_step', 'denoise', 'ramps', 'blend_windows', 'Diffusion', 'q_sample', 'loss',
-           'sample', 'frequencies']
+           'spaced', 'ddpm_step', 'ddim_step', 'denoise', 'ramps', 'blend_windows', 'Diffusion', 'q_sample', 'draw',
+           'loss', 'sample', 'frequencies']
 
 # %% ../nbs/lib/07_diffusion.ipynb #07002
 import math
@@ -250,12 +250,31 @@ def q_sample(self:Diffusion,
 
 Diffusion.q_sample = q_sample
 
+# %% ../nbs/lib/07_diffusion.ipynb #07046a
+def draw(self:Diffusion,
+         batch:dict, # gt tells the shape
+         generator:torch.Generator=None, # On the CPU
+         t_final:float=0.0, # Probability of t = T-1 instead of a uniform step; 0 is the paper
+        ) -> dict: # t: integer steps (N,); noise: standard normal, shape of gt; both on the CPU
+    "What the loss leaves to chance (lines 3 and 4 of Algorithm 1), a row an image"
+    t = torch.randint(self.steps, batch["gt"].shape[:1], generator=generator)
+    if t_final: t[torch.rand(len(t), generator=generator) < t_final] = self.steps - 1
+    return dict(t=t, noise=torch.randn(batch["gt"].shape, generator=generator))
+
+def _given(self:Diffusion, batch, t, noise, generator, t_final):
+    "t and noise: the arguments, or the batch's own, or drawn"
+    given = batch | {k: v for k, v in dict(t=t, noise=noise).items() if v is not None}
+    if not {"t", "noise"} <= given.keys(): given = self.draw(batch, generator, t_final) | given
+    return given["t"], given["noise"].to(batch["gt"])
+
+Diffusion.draw, Diffusion._given = draw, _given
+
 # %% ../nbs/lib/07_diffusion.ipynb #07047
 def loss(self:Diffusion,
          net, # net(x_t, t, pan, lms, ms) → estimate of the residual divided by the scale
-         batch:dict, # gt, ms, lms, pan as the data set gives them
-         t:Tensor=None, # Steps (N,); None: uniform over the integers
-         noise:Tensor=None, # Standard normal, shape of gt; None: drawn
+         batch:dict, # gt, ms, lms, pan as the data set gives them; t and noise if they are drawn already
+         t:Tensor=None, # Steps (N,); None: the batch's own, or drawn
+         noise:Tensor=None, # Standard normal, shape of gt; None: the batch's own, or drawn
          generator:torch.Generator=None, # For t and noise, on the CPU
          t_final:float=0.0, # Probability of t = T-1 instead of a uniform step; 0 is the paper
         ) -> Tensor: # Scalar, in units of residual/scale
@@ -264,10 +283,7 @@ def loss(self:Diffusion,
     images = {k: batch[k] for k in ("gt", "lms", "ms", "pan")}
     check_images(images); check_kinds(images)
     gt, lms = batch["gt"], batch["lms"]
-    if t is None:
-        t = torch.randint(self.steps, (len(gt),), generator=generator)
-        if t_final: t[torch.rand(len(gt), generator=generator) < t_final] = self.steps - 1
-    if noise is None: noise = torch.randn(gt.shape, generator=generator).to(gt)
+    t, noise = self._given(batch, t, noise, generator, t_final)
     x0 = (gt - lms) / self.scale
     estimate = net(self.q_sample(x0, t, noise), self._t(t, len(gt), gt.device), batch["pan"], lms, batch["ms"])
     return (estimate - x0).abs().mean()  # eq. 7

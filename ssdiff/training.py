@@ -4,23 +4,26 @@
 
 # %% auto #0
 __all__ = ['deterministic', 'Batches', 'view', 'ema', 'rate', 'save_checkpoint', 'load_checkpoint', 'code_version',
-           'DivergedError', 'Trainer', 'diffusion_loss', 'residual_std', 'validation']
+           'optimizer_tensors', 'load_optimizer_tensors', 'DivergedError', 'Trainer', 'residual_std', 'sampled',
+           'restored', 'validation']
 
 # %% ../nbs/lib/13_training.ipynb #2ffddb14
-import hashlib, json, math, os, warnings
+import hashlib, json, math, os, signal, threading, time, warnings
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Callable
 import numpy as np
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from dvclive import Live
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from .diffusion import Diffusion
 from .metrics import ergas, sam
 from .sensors import get_sensor
 
@@ -90,11 +93,12 @@ def ema(
 def rate(
     i:int,           # Iteration
     iterations:int,  # Their number
-    schedule:str="cosine", # "cosine" or "constant"
+    schedule:str|Callable="cosine", # "cosine", "constant" or a function (iteration, iterations) → factor
 ) -> float:          # Factor on the initial learning rate
     "The learning rate's course."
+    if callable(schedule): return float(schedule(i, iterations))
     if schedule == "constant": return 1.
-    if schedule != "cosine": raise ValueError(f'schedule = {schedule!r} is not known: "cosine" or "constant"')
+    if schedule != "cosine": raise ValueError(f'schedule = {schedule!r} is not known: "cosine", "constant" or a function (iteration, iterations) → factor')
     warm = max(1, iterations // 50)
     if i < warm: return (i + 1) / warm
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (i - warm) / max(1, iterations - warm)))
@@ -132,6 +136,54 @@ def code_version(
     folder = Path(find_spec("ssdiff").origin).parent
     return "sources " + hashlib.sha256(b"".join((folder/f"{m}.py").read_bytes() for m in sorted(modules))).hexdigest()[:12]
 
+# %% ../nbs/lib/13_training.ipynb #tr02
+def _names(net, optimizer):
+    "The parameters' names in the order in which the optimiser numbers them."
+    known = {p: n for n, p in net.named_parameters()}
+    return [known[p] for g in optimizer.param_groups for p in g["params"]]
+
+def optimizer_tensors(
+    net:torch.nn.Module,
+    optimizer:torch.optim.Optimizer, # Over parameters of `net`
+) -> dict:           # "parameter|moment" → tensor
+    "An optimiser's state as named tensors."
+    names = _names(net, optimizer)
+    found = {f"{names[k]}|{m}": v for k, s in optimizer.state_dict()["state"].items() for m, v in s.items() if v is not None}
+    odd = [k for k, v in found.items() if not torch.is_tensor(v)]
+    if odd: raise TypeError(f"{type(optimizer).__name__} keeps {odd[0].split('|')[1]!r} as no tensor, which a checkpoint cannot hold: choose another optimiser, such as SGD, Adam or AdamW")
+    return found
+
+# %% ../nbs/lib/13_training.ipynb #tr03
+def load_optimizer_tensors(
+    net:torch.nn.Module,
+    optimizer:torch.optim.Optimizer, # Changed in place
+    tensors:dict,    # As `optimizer_tensors` returns them
+) -> None:
+    "Put named tensors back."
+    state, number = optimizer.state_dict(), {n: k for k, n in enumerate(_names(net, optimizer))}
+    for key, v in tensors.items():
+        name, moment = key.rsplit("|", 1)
+        state["state"].setdefault(number[name], {})[moment] = v
+    optimizer.load_state_dict(state)
+
+# %% ../nbs/lib/13_training.ipynb #tr05
+class _Loss(torch.nn.Module):
+    "`loss(net, batch)` as a module."
+    def __init__(self, net, loss): super().__init__(); self.net, self.loss = net, loss
+    def forward(self, batch): return self.loss(self.net, batch)
+
+# %% ../nbs/lib/13_training.ipynb #tr07
+@contextmanager
+def _interrupts():
+    "A list that is empty until Ctrl-C is pressed; pressed again, it interrupts as ever."
+    asked = []
+    if threading.current_thread() is not threading.main_thread(): yield asked; return
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+    def note(*_): asked.append(True); signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, note)
+    try: yield asked
+    finally: signal.signal(signal.SIGINT, before)
+
 # %% ../nbs/lib/13_training.ipynb #e65444ec
 class DivergedError(RuntimeError):
     "The loss became NaN or infinite; the message says where and what to try."
@@ -139,128 +191,163 @@ class DivergedError(RuntimeError):
 # %% ../nbs/lib/13_training.ipynb #6fb8ea90
 @dataclass
 class Trainer:
-    "Trains `net` on `data` by minimising `loss(net, batch, generator)`; resumes from `checkpoint`; `fit` returns the averaged network."
+    "Trains `net` on `data` by minimising `loss(net, batch)`; resumes from `checkpoint`; `fit` returns the averaged network."
     net: torch.nn.Module
-    loss: Callable                  # (net, batch, generator) → scalar tensor; `batch` as `view` returns it, in [0,1]
+    loss: Callable                  # (net, batch) → scalar tensor, a mean over the rows; `batch` as `view` returns it, in [0,1], and what `draw` adds
     data: torch.utils.data.Dataset  # Items of gt, ms, lms, pan
+    draw: Callable = None           # (batch, generator) → dict of what the loss leaves to chance, a row a sample, such as `Diffusion.draw`
     iterations: int = 150_000       # Paper: 150k WV3, 100k GF2, 200k QB
-    batch: int = 12                 # Paper: 12
+    batch: int = 12                 # Of all processes together; paper: 12
     patch: int = 64                 # Side of the training patches on the PAN grid; paper: 64
     lr: float = 1e-3                # Paper: 0.001
-    schedule: str = "cosine"        # See `rate`
+    schedule: str | Callable = "cosine" # See `rate`
     weight_decay: float = 0.
+    make_optimizer: Callable = None # net → optimiser, with rates of its own in place of lr and weight_decay; None: AdamW
+    turn: Callable = None           # (net, iteration) → context manager around the iteration, such as `phase` of L-BAF
     clip: float = 1.                # Largest norm of the gradient; 0 leaves it alone
-    ema: float = 0.9999             # See `ema`; paper: 0.9999
+    ema: float = 0.9999             # See `ema`; paper: 0.9999; 0: no average, `fit` returns the network itself
     seed: int = 0
-    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    mixed_precision: str = "no"     # "bf16" or "fp16" (on a GPU) for the passes through the network; weights, averages and moments stay float32
     workers: int = 0                # Processes that read data beside the training one
     checkpoint: Path = None         # File to save to and resume from; None: neither
     checkpoint_every: int = 500
     validate: Callable = None       # net → dict of numbers, called on the averaged network every `validate_every`
     validate_every: int = 500
     log: Path = None                # Folder for DVCLive's metrics and learning curves; None: no log
-    fingerprint: dict = field(default_factory=dict) # What else shapes the run (data, stage parameters)
+    fingerprint: dict = field(default_factory=dict) # What else shapes the run (data, stage parameters, what `turn` does)
 
     def __post_init__(self):
         for name in ("iterations", "batch", "patch", "checkpoint_every", "validate_every"):
             if getattr(self, name) < 1: raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+        if not 0 <= self.ema < 1: raise ValueError(f"ema = {self.ema} must be at least 0 and less than 1")
+        if self.mixed_precision not in ("no", "bf16", "fp16"): raise ValueError(f'mixed_precision = {self.mixed_precision!r} is not known: "no", "bf16" or "fp16"')
+        self.history, self.seconds = [], 0.       # Rows of the learning curve; time spent training, over all resumes
 
-    def _header(self, i, history, total=0.):
-        mine = {k: getattr(self, k) for k in ("iterations","batch","patch","lr","schedule","weight_decay","clip","ema","seed")}
-        return dict(iteration=i, history=history, total=total, run=json.loads(json.dumps({**mine, **self.fingerprint}, default=str)))
+    @property
+    def main(self) -> bool: return self.accelerator.is_main_process
+
+    def _start(self):
+        AcceleratorState._reset_state()           # each run has its own precision
+        unused = DistributedDataParallelKwargs(find_unused_parameters=self.turn is not None)
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=self.mixed_precision, kwargs_handlers=[unused])
+        if self.batch % self.accelerator.num_processes: raise ValueError(f"batch = {self.batch} cannot be shared equally by {self.accelerator.num_processes} processes: choose a multiple")
+        self.net.to(self.accelerator.device)
+        self.optimizer = self.make_optimizer(self.net) if self.make_optimizer else torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        self._rates, self._run = [g["lr"] for g in self.optimizer.param_groups], self._shape()
+        self._model, self._updates = self.accelerator.prepare_model(_Loss(self.net, self.loss)), self.accelerator.prepare_optimizer(self.optimizer)
+        self.mean = ema(self.net, self.ema) if self.ema else None
+
+    def _shape(self):
+        "Everything that shapes the run, as JSON has it."
+        mine = {k: getattr(self, k) for k in ("iterations", "batch", "patch", "schedule", "clip", "ema", "seed", "mixed_precision")}
+        if callable(self.schedule): mine["schedule"] = [rate(int(i), self.iterations, self.schedule) for i in np.linspace(0, self.iterations - 1, 64)]
+        groups = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
+        return json.loads(json.dumps({**mine, "optimizer": [type(self.optimizer).__name__, groups], **self.fingerprint}, default=str))
 
     def _state(self):
-        parts = dict(net=self.net.state_dict(), mean=self.mean.state_dict())
-        names = [n for n, _ in self.net.named_parameters()]
-        moments = self.optimizer.state_dict()["state"]
-        parts["optimizer"] = {f"{names[k]}|{m}": v for k, s in moments.items() for m, v in s.items()}
+        parts = dict(net=self.net.state_dict(), optimizer=optimizer_tensors(self.net, self.optimizer))
+        if self.mean is not None: parts["mean"] = self.mean.state_dict()
         return {f"{p}:{k}": v for p, d in parts.items() for k, v in d.items()}
 
-    def _restore(self, tensors):
+    def _restore(self, tensors, header):
         part = lambda p: {k.split(":", 1)[1]: v for k, v in tensors.items() if k.startswith(p + ":")}
-        self.net.load_state_dict(part("net")); self.mean.load_state_dict(part("mean"))
-        state, moments = self.optimizer.state_dict(), part("optimizer")
-        for k, (name, _) in enumerate(self.net.named_parameters()):
-            found = {m.split("|")[1]: v for m, v in moments.items() if m.split("|")[0] == name}
-            if found: state["state"][k] = found
-        self.optimizer.load_state_dict(state)
+        self.net.load_state_dict(part("net")); load_optimizer_tensors(self.net, self.optimizer, part("optimizer"))
+        if self.mean is not None: self.mean.load_state_dict(part("mean"))
+        if self.accelerator.scaler: self.accelerator.scaler.load_state_dict(header["scaler"])
 
     def _resume(self):
         tensors, header = load_checkpoint(self.checkpoint) if self.checkpoint else (None, None)
-        if header is None or header["run"] != self._header(0, [])["run"]: return 0, [], 0.
-        self._restore(tensors)
-        return header["iteration"], header["history"], header["total"]
+        if header and header["run"] != self._run:
+            other = [k for k in sorted({*header["run"], *self._run}) if header["run"].get(k) != self._run.get(k)]
+            warnings.warn(f"{self.checkpoint} is of another run ({', '.join(other)} differ); training starts anew"); header = None
+        if header: self._restore(tensors, header)
+        header = header or dict(iteration=0, history=[], total=0., seconds=0.)
+        seen = self.accelerator.gather(torch.tensor([header["iteration"]], device=self.accelerator.device)).tolist()
+        if len(set(seen)) > 1: raise RuntimeError(f"the processes found checkpoints of different iterations {seen}: put {self.checkpoint} into a folder that all machines share")
+        self.history, self.seconds = header["history"], header["seconds"]
+        return header["iteration"], header["total"]
 
-    def _save(self, *progress):
-        if self.checkpoint: save_checkpoint(self.checkpoint, self._state(), self._header(*progress))
+    def _save(self, i, total):
+        if not self.checkpoint: return
+        header = dict(iteration=i, total=total, history=self.history, seconds=self.seconds, run=self._run, scaler=self.accelerator.scaler.state_dict() if self.accelerator.scaler else {})
+        if self.main: save_checkpoint(self.checkpoint, self._state(), header)
+        self.accelerator.wait_for_everyone()
 
-    def _step(self, batch, i):
-        for g in self.optimizer.param_groups: g["lr"] = self.lr * rate(i, self.iterations, self.schedule)
+    def _rows(self, batch, i):
+        "This process's share of batch i, cut from the whole of it."
         batch = view(batch, self.patch, np.random.default_rng([self.seed, i]))
-        loss = self.loss(self.net, batch, torch.Generator().manual_seed(self.seed * 1_000_003 + i))
-        if not torch.isfinite(loss):
-            raise DivergedError(f"the loss is {loss.item()} at iteration {i}: lower lr (now {self.lr}), clip the gradient (clip = {self.clip}) or look at the data; the last checkpoint is kept")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.clip: torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
-        self.optimizer.step(); self.mean.update_parameters(self.net)
-        return loss.item()
+        if self.draw: batch |= self.draw(batch, torch.Generator().manual_seed(self.seed * 1_000_003 + i))
+        a = self.accelerator
+        return {k: v.chunk(a.num_processes)[a.process_index].to(a.device) for k, v in batch.items()}
+
+    def _agree(self, loss, asked):
+        "The loss of the whole batch, and whether any process is to stop: the same answer in all of them."
+        if self.accelerator.num_processes == 1: return loss.item(), bool(asked)
+        loss, asked = self.accelerator.reduce(torch.stack([loss.detach().double(), loss.new_tensor(bool(asked), dtype=torch.double)]), "mean").tolist()
+        return loss, asked > 0
+
+    def _step(self, batch, i, asked):
+        for g, lr in zip(self.optimizer.param_groups, self._rates): g["lr"] = lr * rate(i, self.iterations, self.schedule)
+        with self.turn(self.net, i) if self.turn else nullcontext():
+            loss = self._model(batch)
+            value, stop = self._agree(loss, asked)
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss is {value} at iteration {i}: lower lr (now {self._rates[0]}), clip the gradient (clip = {self.clip}) or look at the data; the last checkpoint is kept")
+            self._updates.zero_grad(set_to_none=True)
+            self.accelerator.backward(loss)
+            if self.clip: self.accelerator.clip_grad_norm_(self.net.parameters(), self.clip)
+            self._updates.step()
+        if self.mean is not None: self.mean.update_parameters(self.net)
+        return value, stop
 
     def _batches(self, start):
         sampler = Batches(len(self.data), self.batch, start, self.iterations, self.seed)
-        return DataLoader(self.data, batch_sampler=sampler, num_workers=self.workers)
+        return DataLoader(self.data, batch_sampler=sampler, num_workers=self.workers, generator=torch.Generator())   # its own, or it would draw from PyTorch's
 
     def fit(self,
         stop:int=None,    # Stop (and save) after this iteration; None: after the last
         progress:bool=True,
     ) -> torch.nn.Module: # The averaged network, in evaluation mode
-        "Train from the checkpoint, or from the start, to `stop`."
-        self.net = self.net.to(self.device)
-        self.mean = ema(self.net, self.ema)
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        i, self.history, total = self._resume()
+        "Train from the checkpoint, or from the start, to `stop`. Ctrl-C saves, then raises KeyboardInterrupt."
+        self._start()
+        (i, total), halt = self._resume(), False
+        begin = time.perf_counter() - self.seconds
         self.net.train()
-        bar = tqdm(self._batches(i), desc="training", total=self.iterations, initial=i, unit="it", disable=not progress)
-        try:
+        with _interrupts() as asked, tqdm(self._batches(i), desc="training", total=self.iterations, initial=i, unit="it", disable=not (progress and self.main)) as bar:
             for batch in bar:
-                if i == stop: break
-                total += self._step({k: v.to(self.device) for k, v in batch.items()}, i); i += 1
-                if i % self.validate_every == 0 or i == self.iterations:
-                    n = (i - 1) % self.validate_every + 1
-                    self.history.append(dict(iteration=i, loss=total / n, **self._validate())); total = 0.
-                    bar.set_postfix({k: f"{v:.4g}" for k, v in self.history[-1].items() if k != "iteration"})
-                if i % self.checkpoint_every == 0: self._save(i, self.history, total)
-        finally:
-            bar.close()
-        self._save(i, self.history, total)
+                if i == stop or halt: break
+                loss, halt = self._step(self._rows(batch, i), i, asked); total += loss; i += 1
+                if i % self.validate_every == 0 or i == self.iterations: self._record(i, total, bar); total = 0.
+                self.seconds = time.perf_counter() - begin
+                if i % self.checkpoint_every == 0: self._save(i, total)
+            if i % self.checkpoint_every: self._save(i, total)
         self._log()
-        return self.mean.module.eval()
+        if halt: raise KeyboardInterrupt(f"stopped after iteration {i}" + (f"; run again to continue from {self.checkpoint}" if self.checkpoint else ", and no checkpoint was asked for"))
+        return self._result().eval()
 
     def forget(self) -> None:
         "Delete the checkpoint: the run is over and its result saved."
         if self.checkpoint: Path(self.checkpoint).unlink(missing_ok=True)
 
-    def _validate(self):
-        if not self.validate: return {}
-        self.mean.eval()
-        with torch.no_grad(): return self.validate(self.mean.module)
+    def _result(self): return self.net if self.mean is None else self.mean.module
+
+    def _record(self, i, total, bar):
+        "A row of the learning curve: the mean loss since the last one, and what `validate` says."
+        scores = {}
+        if self.validate:
+            with torch.no_grad(): scores = self.validate(self._result().eval())
+            self.net.train()
+        self.history.append(dict(iteration=i, loss=total / ((i - 1) % self.validate_every + 1), lr=self.optimizer.param_groups[0]["lr"], **scores))
+        bar.set_postfix({k: f"{v:.4g}" for k, v in self.history[-1].items() if k != "iteration"})
 
     def _log(self):
-        if not self.log: return
+        if not (self.log and self.main): return
         with Live(str(self.log), save_dvc_exp=False, dvcyaml=None, report=None) as live:
             for row in self.history:
                 live.step = row["iteration"]
                 for k, v in row.items():
                     if k != "iteration": live.log_metric(k, v)
                 live.make_summary()
-
-# %% ../nbs/lib/13_training.ipynb #a38d2dc7
-def diffusion_loss(
-    diffusion:Diffusion,
-    t_final:float=0.,      # Share of the samples at t = T-1
-) -> Callable:             # (net, batch, generator) → scalar
-    "The loss that `Trainer` minimises for a diffusion model."
-    return lambda net, batch, generator: diffusion.loss(net, batch, t_final=t_final, generator=generator)
 
 # %% ../nbs/lib/13_training.ipynb #b22eec09
 def _spread(data, n):
@@ -275,22 +362,35 @@ def residual_std(
     "Standard deviation of the residual gt − lms."
     return round(float(torch.stack([x["gt"] - x["lms"] for x in _spread(data, n)]).std()), 4)
 
+# %% ../nbs/lib/13_training.ipynb #tr14
+def sampled(
+    diffusion,             # `Diffusion`
+    **options,             # Of its `sample`; one step and seed 0 unless told otherwise
+) -> Callable:             # (net, pan, lms, ms) → image in [0,1]
+    "How a diffusion model's network restores an image."
+    return lambda net, pan, lms, ms: diffusion.sample(net, pan, lms, ms, **{"steps": 1, "seed": 0, "progress": False, **options})
+
+# %% ../nbs/lib/13_training.ipynb #tr15
+def restored(
+    **options,             # Of the network's `restore`, e.g. steps and seed of PanDiff
+) -> Callable:             # (net, pan, lms, ms) → image in [0,1]
+    "How one of the compared networks restores an image."
+    return lambda net, pan, lms, ms: net.restore(pan, lms, ms, **options)
+
 # %% ../nbs/lib/13_training.ipynb #d2d7dd58
 def validation(
-    diffusion:Diffusion,
+    restore:Callable,      # (net, pan, lms, ms) → image in [0,1], see `sampled` and `restored`
     data,                  # Items of gt, ms, lms, pan
     sensor,                # Name or `Sensor`
     n:int=24,              # Items used, evenly spread
-    **sampling,            # Handed to `Diffusion.sample`
 ) -> Callable:             # net → dict(SAM, ERGAS); of EXP where net is None
     "The validation that `Trainer` calls."
     full = get_sensor(sensor).full_scale
     some = _spread(data, n)
     x = {k: torch.stack([s[k] for s in some]) for k in some[0]}
-    gt = x["gt"] * full
-    def scores(fused): return dict(SAM=float(sam(gt, fused).mean()), ERGAS=float(ergas(gt, fused).mean()))
+    def scores(fused): return dict(SAM=float(sam(x["gt"] * full, fused * full).mean()), ERGAS=float(ergas(x["gt"] * full, fused * full).mean()))
     def validate(net):
-        if net is None: return scores(x["lms"] * full)
-        y = {k: v.to(next(net.parameters()).device) for k, v in x.items()}
-        return scores(diffusion.sample(net, y["pan"], y["lms"], y["ms"], steps=1, seed=0, progress=False, **sampling).cpu() * full)
+        if net is None: return scores(x["lms"])
+        device = next(net.parameters()).device
+        return scores(restore(net, *(x[k].to(device) for k in ("pan", "lms", "ms"))).cpu())
     return validate

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'OPTIMISERS', 'Recipe', 'course', 'make_optimiser', 'within_budget', 'mirror_pad', 'Baseline', 'check',
-           'objective', 'restore', 'Method', 'register', 'discover', 'methods', 'names', 'find', 'create', 'recipe',
-           'save', 'load', 'read_state', 'match_weights', 'load_published', 'fill_sine', 'sine_images']
+           'objective', 'draw', 'restore', 'Method', 'register', 'discover', 'methods', 'names', 'find', 'create',
+           'recipe', 'save', 'load', 'read_state', 'match_weights', 'load_published', 'fill_sine', 'sine_images']
 
 # %% ../../nbs/lib/20_baselines_core.ipynb #20002
 import importlib
@@ -127,7 +127,7 @@ Baseline.check = check
 
 # %% ../../nbs/lib/20_baselines_core.ipynb #20017
 def objective(self:Baseline,
-              batch:dict, # gt, ms, lms, pan as the data set gives them
+              batch:dict, # gt, ms, lms, pan as the data set gives them, and what `draw` added
               generator:torch.Generator=None, # For networks whose loss draws something; the others ignore it
              ) -> Tensor: # Scalar
     "The loss of the network's recipe on one batch"
@@ -136,6 +136,15 @@ def objective(self:Baseline,
     return LOSSES[self.recipe.loss](self(batch["pan"], batch["lms"], batch["ms"])[inner], batch["gt"][inner])
 
 Baseline.objective = objective
+
+def draw(self:Baseline,
+         batch:dict, # gt, ms, lms, pan
+         generator:torch.Generator=None, # On the CPU
+        ) -> dict: # Further entries for the batch, a row an image
+    "What the loss leaves to chance: nothing, unless a network says otherwise"
+    return {}
+
+Baseline.draw = draw
 
 # %% ../../nbs/lib/20_baselines_core.ipynb #20019
 def restore(self:Baseline,

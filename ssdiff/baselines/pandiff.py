@@ -47,9 +47,9 @@ class NoiseDiffusion(Diffusion):
 
     def loss(self,
              net, # As for `clean`
-             batch:dict, # gt, ms, lms, pan as the data set gives them
-             t:Tensor=None, # Steps (N,); None: uniform over the integers
-             noise:Tensor=None, # Standard normal, shape of gt; None: drawn
+             batch:dict, # gt, ms, lms, pan as the data set gives them; t and noise if they are drawn already
+             t:Tensor=None, # Steps (N,); None: the batch's own, or drawn
+             noise:Tensor=None, # Standard normal, shape of gt; None: the batch's own, or drawn
              generator:torch.Generator=None, # For t and noise, on the CPU
              t_final:float=0.0, # Must be 0: the last step holds no image, and noise is all that could be learned there
             ) -> Tensor: # Scalar
@@ -57,8 +57,7 @@ class NoiseDiffusion(Diffusion):
         if t_final: raise ValueError(f"t_final must be 0 for a network that predicts noise, found {t_final}")
         gt, lms = batch["gt"], batch["lms"]
         check_images({k: batch[k] for k in ("gt", "lms", "ms", "pan")})
-        if t is None: t = torch.randint(self.steps, (len(gt),), generator=generator)
-        if noise is None: noise = torch.randn(gt.shape, generator=generator).to(gt)
+        t, noise = self._given(batch, t, noise, generator, t_final)
         x0 = ((gt - lms) / self.scale).clamp(-1, 1)
         when = torch.as_tensor(t, device=gt.device).float() * (1000 / self.steps)
         return mse_loss(net(self.q_sample(x0, t, noise), when, batch["pan"], lms, batch["ms"]), noise)
@@ -184,6 +183,10 @@ class PanDiff(Baseline):
         x_t, pan, lms = (mirror_pad(x, -w % 8, -h % 8) for x in (x_t, pan, lms))
         t = torch.as_tensor(t, device=lms.device).reshape(-1).expand(len(lms))
         return self.unet(torch.cat([x_t, self.mim(2 * pan - 1, 2 * lms - 1)], 1), t)[..., :h, :w]
+
+    def draw(self, batch:dict, generator:torch.Generator=None) -> dict:
+        "The step and the noise of each image"
+        return self.diffusion.draw(batch, generator)
 
     def objective(self, batch:dict, generator:torch.Generator=None) -> Tensor:
         "The error of the noise on one batch"
