@@ -87,7 +87,7 @@ def marks(
     "Which rows are best and second to the digits that are printed"
     place = (means.round(decimals) - ideal).abs().round(decimals).rank(method="dense")
     named = {1: "best", 2: "second"} if means.count() > 2 else {1: "best"} if means.count() == 2 else {}
-    return place.map(named).fillna("").astype(object)
+    return place.map(lambda v: named.get(v, "")).astype(object)
 
 # %% ../nbs/lib/18_tables.ipynb #rep-20
 def signed_rank(
@@ -145,7 +145,8 @@ def make_table(
     spent = {row: (costs or {}).get(table.rows[row], {}) for row in ours}
     parts += [_cost(k, pd.Series({row: c.get(k) for row, c in spent.items()}, dtype=float), _printed(book, name)) for k, name in table.costs.items()]
     numbers = pd.concat([p.reindex(list(ours)).assign(metric=k) for k, p in zip([*table.indices, *table.costs], parts)]).rename_axis("method").reset_index()
-    numbers[["mark", "paper_mark", "agreement"]] = numbers[["mark", "paper_mark", "agreement"]].fillna("")
+    words = ["mark", "paper_mark", "agreement"]
+    numbers[words] = numbers[words].astype(object).fillna("")
     return numbers.reindex(columns=COLUMNS)
 
 # %% ../nbs/lib/18_tables.ipynb #rep-30
@@ -223,7 +224,7 @@ def counts(
     text = f"Of {len(judged)} comparisons with {LABELS.get(table.reference, table.reference)} {n.get('agrees', 0)} agree with the paper's order, {n.get('disagrees', 0)} disagree, {n.get('open', 0)} are open " \
            f"(signed-rank test over the test images, Holm's correction within an index, {LEVEL:.0%})."
     families = sorted({(int(f["images"].iloc[0]), len(f)) for _, f in judged.groupby("metric")})
-    return " ".join([text, *(f"{i} images cannot decide {m} comparison{'s' * (m > 1)}: the smallest p possible is {m} × 2/2^{i} > {LEVEL}, so these are open whatever the figures." for i, m in families if m * 2 / 2**i > LEVEL)])
+    return " ".join([text, *(f"{i} image{'s' * (i > 1)} cannot decide {m} comparison{'s' * (m > 1)}: the smallest p possible is {m} × 2/2^{i} > {LEVEL}, so these are open whatever the figures." for i, m in families if m * 2 / 2**i > LEVEL)])
 
 # %% ../nbs/lib/18_tables.ipynb #rep-40
 def rank_correlations(
@@ -244,7 +245,7 @@ def markdown_page(
     blocks = {"Reduced resolution": [*table.reduced, *table.costs], "Full resolution": list(table.full)}
     text = f"**Table {table.number}, {table.sensor}: {table.title}.** Ours on {source}, the paper's on PanCollection; mean ± standard deviation over the test images, best bold, second underlined.\n"
     for title, columns in blocks.items():
-        if columns: text += f"\n{title}:\n\n{to_markdown(show_table(table, numbers, columns))}"
+        if numbers.loc[numbers["metric"].isin(columns), "mean"].notna().any(): text += f"\n{title}:\n\n{to_markdown(show_table(table, numbers, columns))}"
     tau = ", ".join(f"{k} {v:.2f}" for k, v in rank_correlations(numbers).items())
     return text + "\n" + "\n\n".join(filter(None, [counts(table, numbers), tau and f"Rank correlation with the paper's order (Kendall's τ): {tau}.", table.note])) + "\n"
 
