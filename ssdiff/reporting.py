@@ -24,20 +24,23 @@ COSTS = dict(parameters="params", seconds=None, minutes=None)   # parameters, se
 # %% ../nbs/lib/18_tables.ipynb #rep-07
 @dataclass(frozen=True)
 class Table:
-    "One table of the paper: its rows, its columns, and the row that all others are compared with"
+    "One table of the paper: its rows, its columns, and the row that the others are compared with"
     number:int                                    # As the paper counts
     sensor:str                                    # Whose test images
     title:str
     rows:dict                                     # Row in the paper's file → our method, in the paper's order
-    reference:str                                 # One of the rows
+    reference:str                                 # The row that the others are compared with
     full:dict = field(default_factory=dict)       # Indices at full resolution, ours → the paper's
     costs:dict = field(default_factory=dict)      # Further columns, ours → the paper's
     trained:str = None                            # Sensor that the networks were trained on, if another
+    also:str = None                               # A second row to compare with
     note:str = ""                                 # What a reader of this table must know
     reduced:dict = field(default_factory=lambda: REDUCED)
 
     @property
     def indices(self) -> dict: return {**self.reduced, **self.full}
+    @property
+    def against(self) -> dict: return {"": self.reference, **({"_also": self.also} if self.also else {})}   # Ending of the columns p and agreement → row
 
 # %% ../nbs/lib/18_tables.ipynb #rep-09
 _CLASSICAL = ["BDSD-PC", "MTF-GLP-FS", "BT-H"]
@@ -59,9 +62,9 @@ TABLES = dict(
     table5=Table(5, "WV2", "networks trained on WV3, applied to WV2", _same(*_CLASSICAL, *_NETWORKS, "SSDiff"), "SSDiff", costs=COSTS, trained="WV3",
         note="The classical methods are not in the paper's table."),
     table6=Table(6, "WV3", "modes of fine-tuning (L-BAF)", {"finetune spatial=0 spectral=0": "SSDiff-pretrained", "finetune spatial=1 spectral=0": "SSDiff-spatial",
-        "finetune spatial=0 spectral=1": "SSDiff-spectral", "finetune spatial=1 spectral=1": "SSDiff-alternating"}, "finetune spatial=1 spectral=1",
+        "finetune spatial=0 spectral=1": "SSDiff-spectral", "finetune spatial=1 spectral=1": "SSDiff-alternating"}, "finetune spatial=1 spectral=1", also="finetune spatial=0 spectral=0",
         note="In the paper SAM is best for the spectral branch alone."))
-LABELS = {"PanDiff": "PanDiff (re-implementation)", "finetune spatial=0 spectral=0": "no fine-tuning", "finetune spatial=1 spectral=0": "spatial branch",
+LABELS = {"PanDiff": "PanDiff (re-implementation)", "without FMIM": "V5 without FMIM", "with FMIM": "V5 with FMIM", "finetune spatial=0 spectral=0": "no fine-tuning", "finetune spatial=1 spectral=0": "spatial branch",
           "finetune spatial=0 spectral=1": "spectral branch", "finetune spatial=1 spectral=1": "alternating"}
 
 # %% ../nbs/lib/18_tables.ipynb #rep-12
@@ -130,24 +133,24 @@ def compare(
     return pd.DataFrame(dict(p=p, agreement=words), index=others)
 
 # %% ../nbs/lib/18_tables.ipynb #rep-29
-COLUMNS = ["method", "metric", "mean", "std", "images", "mark", "paper_mean", "paper_std", "paper_mark", "p", "agreement"]
+COLUMNS = ["method", "metric", "mean", "std", "images", "mark", "paper_mean", "paper_std", "paper_mark"]   # and p and agreement
 
 def make_table(
     table:Table,
     scores:dict,         # As `read_scores` returns them
     paper:pd.DataFrame,  # Columns table, sensor, method, metric, mean, std
     costs:dict=None,     # Method → {"parameters": …, "seconds": …, "minutes": …}; any may be missing or None
-) -> pd.DataFrame:       # `COLUMNS`: a line a row and metric; rows that we have not scored are absent
+) -> pd.DataFrame:       # `COLUMNS`, p and agreement: a line a row and metric; rows that we have not scored are absent
     "All numbers of one table. ValueError if methods were scored on different images"
     book = paper[(paper["table"] == table.number) & (paper["sensor"] == table.sensor)]
     ours = {row: scores[m] for row, m in table.rows.items() if m in scores}
     parts = [_index(table, k, _values(ours, k), _printed(book, name)) for k, name in table.indices.items()]
     spent = {row: (costs or {}).get(table.rows[row], {}) for row in ours}
-    parts += [_cost(k, pd.Series({row: c.get(k) for row, c in spent.items()}, dtype=float), _printed(book, name)) for k, name in table.costs.items()]
+    parts += [_cost(pd.Series({row: c.get(k) for row, c in spent.items()}, dtype=float), _printed(book, name)) for k, name in table.costs.items()]
     numbers = pd.concat([p.reindex(list(ours)).assign(metric=k) for k, p in zip([*table.indices, *table.costs], parts)]).rename_axis("method").reset_index()
-    words = ["mark", "paper_mark", "agreement"]
-    numbers[words] = numbers[words].astype(object).fillna("")
-    return numbers.reindex(columns=COLUMNS)
+    numbers = numbers.reindex(columns=[*COLUMNS, *(f"{c}{end}" for end in table.against for c in ("p", "agreement"))])
+    words = [c for c in numbers if c.startswith(("mark", "paper_mark", "agreement"))]
+    return numbers.assign(**numbers[words].astype(object).fillna(""))
 
 # %% ../nbs/lib/18_tables.ipynb #rep-30
 def _values(ours, index):
@@ -165,11 +168,12 @@ def _printed(book, metric):
 
 def _index(table, index, values, printed):
     "One index of all rows"
-    ideal, same = IDEAL[index], compare(values, printed["mean"], table.reference, IDEAL[index])
-    return pd.DataFrame(dict(mean=values.mean(), std=values.std(), images=values.count().astype(float), mark=marks(values.mean(), ideal), paper_mean=printed["mean"], paper_std=printed["std"],
-                             paper_mark=marks(printed["mean"], ideal), p=same["p"], agreement=same["agreement"]))
+    ideal = IDEAL[index]
+    judged = [compare(values, printed["mean"], row, ideal).add_suffix(end) for end, row in table.against.items()]
+    own = dict(mean=values.mean(), std=values.std(), images=values.count().astype(float), mark=marks(values.mean(), ideal))
+    return pd.concat([pd.DataFrame(own), printed.add_prefix("paper_"), marks(printed["mean"], ideal).rename("paper_mark"), *judged], axis=1)
 
-def _cost(name, values, printed): return pd.DataFrame(dict(mean=values, std=np.nan, images=np.nan, mark="", paper_mean=printed["mean"], paper_std=np.nan, paper_mark="", p=np.nan, agreement=""))
+def _cost(values, printed): return pd.concat([values.rename("mean"), printed["mean"].rename("paper_mean")], axis=1)
 
 # %% ../nbs/lib/18_tables.ipynb #rep-34
 def show_table(
@@ -184,7 +188,9 @@ def show_table(
         part, named = numbers[numbers["metric"] == k].set_index("method").reindex(rows), {**table.indices, **table.costs}[k]
         if k in IDEAL or part["mean"].notna().any(): shown[_HEADS.get(k, k)] = [_cell(k, *x) for x in zip(part["mean"], part["std"], part["mark"])]
         if part["paper_mean"].notna().any(): shown[f"{_HEADS.get(k, k)} (paper)"] = [_cell(named, *x) for x in zip(part["paper_mean"], part["paper_std"], part["paper_mark"])]
-    shown[f"order against {LABELS.get(table.reference, table.reference)}"] = [_order(numbers[(numbers["method"] == m) & numbers["metric"].isin(columns)]) for m in rows]
+    for end, row in table.against.items():
+        words = numbers[numbers["metric"].isin(columns)].set_index("metric").groupby("method")[f"agreement{end}"]
+        shown[f"order against {LABELS.get(row, row)}"] = [_order(words.get_group(m)) for m in rows]
     return shown.rename(index=LABELS).rename_axis("method")
 
 # %% ../nbs/lib/18_tables.ipynb #rep-35
@@ -198,10 +204,10 @@ def _cell(name, mean, std, mark):
     text = _FORMATS.get(name, "{:.4f}".format)(mean) + ("" if pd.isna(std) else f" ± {std:.4f}")
     return _MARKED.get(mark, "{}").format(text)
 
-def _order(lines):
+def _order(words):
     "✓ SAM ERGAS · ✗ SCC · ? Q2n"
-    found = {sign: lines[lines["agreement"] == word]["metric"].tolist() for sign, word in {"✓": "agrees", "✗": "disagrees", "?": "open"}.items()}
-    return " · ".join(" ".join([sign, *names]) for sign, names in found.items() if names) or "–"
+    found = {sign: words.index[words == word] for sign, word in {"✓": "agrees", "✗": "disagrees", "?": "open"}.items()}
+    return " · ".join(" ".join([sign, *names]) for sign, names in found.items() if len(names)) or "–"
 
 # %% ../nbs/lib/18_tables.ipynb #rep-36
 def to_markdown(
@@ -216,12 +222,13 @@ def to_markdown(
 def counts(
     table:Table,
     numbers:pd.DataFrame,# As `make_table` returns them
+    end:str="",          # Which row they are compared with, a key of `Table.against`
 ) -> str:
     "How many comparisons agree, disagree and are open, in one sentence, and why if they had to be open"
-    judged = numbers[numbers["agreement"] != ""]
+    judged, row = numbers[numbers[f"agreement{end}"] != ""], table.against[end]
     if judged.empty: return "Nothing to compare: a row and its reference must both be scored here and printed, with different means, in the paper."
-    n = judged["agreement"].value_counts()
-    text = f"Of {len(judged)} comparisons with {LABELS.get(table.reference, table.reference)} {n.get('agrees', 0)} agree with the paper's order, {n.get('disagrees', 0)} disagree, {n.get('open', 0)} are open " \
+    n = judged[f"agreement{end}"].value_counts()
+    text = f"Of {len(judged)} comparisons with {LABELS.get(row, row)} {n.get('agrees', 0)} agree with the paper's order, {n.get('disagrees', 0)} disagree, {n.get('open', 0)} are open " \
            f"(signed-rank test over the test images, Holm's correction within an index, {LEVEL:.0%})."
     families = sorted({(int(f["images"].iloc[0]), len(f)) for _, f in judged.groupby("metric")})
     return " ".join([text, *(f"{i} image{'s' * (i > 1)} cannot decide {m} comparison{'s' * (m > 1)}: the smallest p possible is {m} × 2/2^{i} > {LEVEL}, so these are open whatever the figures." for i, m in families if m * 2 / 2**i > LEVEL)])
@@ -243,11 +250,12 @@ def markdown_page(
 ) -> str:
     "A table as Markdown: heading, reduced and full resolution, and what is to be said about it"
     blocks = {"Reduced resolution": [*table.reduced, *table.costs], "Full resolution": list(table.full)}
-    text = f"**Table {table.number}, {table.sensor}: {table.title}.** Ours on {source}, the paper's on PanCollection; mean ± standard deviation over the test images, best bold, second underlined.\n"
+    text = f"**Table {table.number}, {table.sensor}: {table.title}.** Ours on {source}, the paper's on PanCollection{'' if source == 'PanCollection' else ' (compare orders, not digits)'}; " \
+           "mean ± standard deviation over the test images, best bold, second underlined.\n"
     for title, columns in blocks.items():
         if numbers.loc[numbers["metric"].isin(columns), "mean"].notna().any(): text += f"\n{title}:\n\n{to_markdown(show_table(table, numbers, columns))}"
     tau = ", ".join(f"{k} {v:.2f}" for k, v in rank_correlations(numbers).items())
-    return text + "\n" + "\n\n".join(filter(None, [counts(table, numbers), tau and f"Rank correlation with the paper's order (Kendall's τ): {tau}.", table.note])) + "\n"
+    return text + "\n" + "\n\n".join(filter(None, [*(counts(table, numbers, end) for end in table.against), tau and f"Rank correlation with the paper's order (Kendall's τ): {tau}.", table.note])) + "\n"
 
 # %% ../nbs/lib/18_tables.ipynb #rep-44
 def write_tables(

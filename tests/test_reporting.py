@@ -8,7 +8,7 @@ from ssdiff.reporting import COLUMNS, COSTS, IDEAL, TABLES, compare, counts, hol
 
 PAPER = Path(__file__).parents[1]/"data/paper.csv"
 T1, T3, T4, T6 = (TABLES[k] for k in ("table1_WV3", "table3", "table4", "table6"))
-AGREEMENT = ["mark", "paper_mark", "agreement"]
+NUMBERS = ["mean", "std", "images", "paper_mean", "paper_std", "p", "p_also"]
 
 @pytest.fixture(scope="module")
 def paper(): return pd.read_csv(PAPER)
@@ -55,6 +55,12 @@ def test_a_small_difference_within_the_scatter_is_open(paper):
     numbers = make_table(T6, as_the_paper(T6, paper), paper)
     assert agreements(numbers, "SAM")["finetune spatial=0 spectral=1"] == "open"
 
+def test_table_6_asks_which_mode_is_best_and_whether_each_helps(paper):
+    numbers = make_table(T6, {m: scored(q) for m, q in {"SSDiff-alternating": 1, "SSDiff-spatial": 1.2, "SSDiff-spectral": 1.6, "SSDiff-pretrained": 1.4}.items()}, paper)
+    both = show_table(T6, numbers, ["SAM"])[["order against alternating", "order against no fine-tuning"]]
+    assert both.T.to_dict("list") == {"no fine-tuning": ["✓ SAM", "–"], "spatial branch": ["✓ SAM", "✓ SAM"], "spectral branch": ["✗ SAM", "✗ SAM"], "alternating": ["–", "✓ SAM"]}
+    assert "comparisons with no fine-tuning 8 agree with the paper's order, 4 disagree" in counts(T6, numbers, "_also")
+
 def test_the_opposite_order_disagrees_everywhere(paper):
     scores = {m: scored(1 + i, seed=i) for i, m in enumerate(["V5", "V2", "V1", "V3", "V4"])}             # the paper's order of SAM
     swapped = {"V5": scores["V4"], "V4": scores["V5"], **{m: scores[m] for m in ("V1", "V2", "V3")}}
@@ -77,7 +83,7 @@ def test_methods_that_do_not_exist_are_absent(paper):
     scores = {m: scored(q) for m, q in dict(SSDiff=1, PNN=2).items()}
     numbers = make_table(T1, scores, paper)
     assert list(numbers.method.unique()) == ["PNN", "SSDiff"] and numbers.loc[numbers.metric.isin(T1.indices), "mean"].notna().all()
-    assert make_table(T1, {}, paper).empty and list(make_table(T1, {}, paper).columns) == COLUMNS
+    assert make_table(T1, {}, paper).empty and list(make_table(T1, {}, paper).columns) == [*COLUMNS, "p", "agreement"]
     alone = make_table(T1, {"PNN": scored(1)}, paper)                                                    # no reference: numbers, but no comparison
     assert (alone.agreement == "").all() and counts(T1, alone).startswith("Nothing to compare")
 
@@ -151,7 +157,7 @@ def test_files_are_the_same_bytes_and_read_back(tmp_path, paper):
     assert list(pages) == list(TABLES) and {p.stem for p in (tmp_path/"a").iterdir()} == set(TABLES)
     for name, table in TABLES.items():
         assert (tmp_path/f"a/{name}.csv").read_bytes() == (tmp_path/f"b/{name}.csv").read_bytes() and (tmp_path/f"a/{name}.md").read_text() == pages[name]
-        read = pd.read_csv(tmp_path/f"a/{name}.csv", keep_default_na=False, na_values={k: "" for k in COLUMNS if k not in AGREEMENT})
+        read = pd.read_csv(tmp_path/f"a/{name}.csv", keep_default_na=False, na_values={k: "" for k in NUMBERS})
         costs = json.loads((tmp_path/"costs/WV3.json").read_text()) if "WV3" in (table.sensor, table.trained) else None
         pd.testing.assert_frame_equal(read, make_table(table, read_scores(tmp_path/f"scores/{table.sensor}"), paper, costs), rtol=1e-9, check_dtype=False)
         widths = [len(cells(line)) for line in pages[name].split("\n") if line.startswith("|")]
