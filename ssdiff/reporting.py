@@ -52,9 +52,11 @@ _ALL = dict(rows=_same(*_CLASSICAL, *_NETWORKS, "PanDiff", "SSDiff"), reference=
 TABLES = dict(
     table1_WV3=Table(1, "WV3", "all methods", **_ALL, full=FULL),
     table1_GF2=Table(1, "GF2", "all methods", **_ALL, full=FULL,
-        note="The paper prints a Q2n of 0.9932 for BDSD-PC, which does not fit its neighbours (0.8914 and 0.9089) and is probably a misprint; as printed it leads the paper's column and turns that row's direction."),
+        note="The paper prints a Q2n of 0.9932 for BDSD-PC, which does not fit its neighbours (0.8914 and 0.9089) and is probably a misprint; "
+             "as printed it leads the paper's column and turns that row's direction."),
     table2=Table(2, "QB", "all methods", **_ALL, full=dict(D_lambda_K="D_lambda", D_s="D_s", HQNR="QNR", QNR=None),
-        note="The paper heads its last column QNR and calls it HQNR in the text; it stands beside our HQNR. Its standard deviations of PanDiff's SCC (0.0902) and CTINN's Q2n (0.0072) repeat those of the neighbouring column."),
+        note="The paper heads its last column QNR and calls it HQNR in the text; it stands beside our HQNR. "
+             "Its standard deviations of PanDiff's SCC (0.0902) and CTINN's Q2n (0.0072) repeat those of the neighbouring column."),
     table3=Table(3, "WV3", "ablation", _same("V1", "V2", "V3", "V4", "V5"), "V5", costs=dict(parameters="params"),
         note="V1: the spatial branch alone. V2: the spectral branch alone. V3: both, concatenated at the end. V4: both, added instead of APFM. V5: SSDiff before fine-tuning."),
     table4=Table(4, "WV3", "FMIM", {"without FMIM": "V5-noFMIM", "with FMIM": "V5"}, "with FMIM",
@@ -64,8 +66,8 @@ TABLES = dict(
     table6=Table(6, "WV3", "modes of fine-tuning (L-BAF)", {"finetune spatial=0 spectral=0": "SSDiff-pretrained", "finetune spatial=1 spectral=0": "SSDiff-spatial",
         "finetune spatial=0 spectral=1": "SSDiff-spectral", "finetune spatial=1 spectral=1": "SSDiff-alternating"}, "finetune spatial=1 spectral=1", also="finetune spatial=0 spectral=0",
         note="In the paper SAM is best for the spectral branch alone."))
-LABELS = {"PanDiff": "PanDiff (re-implementation)", "without FMIM": "V5 without FMIM", "with FMIM": "V5 with FMIM", "finetune spatial=0 spectral=0": "no fine-tuning", "finetune spatial=1 spectral=0": "spatial branch",
-          "finetune spatial=0 spectral=1": "spectral branch", "finetune spatial=1 spectral=1": "alternating"}
+LABELS = {"PanDiff": "PanDiff (re-implementation)", "without FMIM": "V5 without FMIM", "with FMIM": "V5 with FMIM", "finetune spatial=0 spectral=0": "no fine-tuning",
+          "finetune spatial=1 spectral=0": "spatial branch", "finetune spatial=0 spectral=1": "spectral branch", "finetune spatial=1 spectral=1": "alternating"}
 
 # %% ../nbs/lib/18_tables.ipynb #rep-12
 def read_scores(
@@ -145,7 +147,7 @@ def make_table(
     book = paper[(paper["table"] == table.number) & (paper["sensor"] == table.sensor)]
     ours = {row: scores[m] for row, m in table.rows.items() if m in scores}
     parts = [_index(table, k, _values(ours, k), _printed(book, name)) for k, name in table.indices.items()]
-    spent = {row: (costs or {}).get(table.rows[row], {}) for row in ours}
+    spent = {row: (costs or {}).get(table.rows[row]) or {} for row in ours}
     parts += [_cost(pd.Series({row: c.get(k) for row, c in spent.items()}, dtype=float), _printed(book, name)) for k, name in table.costs.items()]
     numbers = pd.concat([p.reindex(list(ours)).assign(metric=k) for k, p in zip([*table.indices, *table.costs], parts)]).rename_axis("method").reset_index()
     numbers = numbers.reindex(columns=[*COLUMNS, *(f"{c}{end}" for end in table.against for c in ("p", "agreement"))])
@@ -231,14 +233,17 @@ def counts(
     text = f"Of {len(judged)} comparisons with {LABELS.get(row, row)} {n.get('agrees', 0)} agree with the paper's order, {n.get('disagrees', 0)} disagree, {n.get('open', 0)} are open " \
            f"(signed-rank test over the test images, Holm's correction within an index, {LEVEL:.0%})."
     families = sorted({(int(f["images"].iloc[0]), len(f)) for _, f in judged.groupby("metric")})
-    return " ".join([text, *(f"{i} image{'s' * (i > 1)} cannot decide {m} comparison{'s' * (m > 1)}: the smallest p possible is {m} × 2/2^{i} > {LEVEL}, so these are open whatever the figures." for i, m in families if m * 2 / 2**i > LEVEL)])
+    powerless = [f"{i} image{'s' * (i > 1)} cannot decide {m} comparison{'s' * (m > 1)}: the smallest p possible is {m} × 2/2^{i} > {LEVEL}, so these are open whatever the figures."
+                 for i, m in families if m * 2 / 2**i > LEVEL]
+    return " ".join([text, *powerless])
 
 # %% ../nbs/lib/18_tables.ipynb #rep-40
 def rank_correlations(
     numbers:pd.DataFrame,# As `make_table` returns them
 ) -> dict:               # Index → τ, where at least three rows have both means
     "Kendall's τ between the order of our means and of the paper's"
-    both = {k: (f[["mean", "paper_mean"]] - IDEAL[k]).abs().round(10) for k, f in numbers.dropna(subset=["mean", "paper_mean"]).groupby("metric", sort=False) if k in IDEAL and len(f) > 2}
+    both = numbers[numbers["metric"].isin(IDEAL)].dropna(subset=["mean", "paper_mean"]).groupby("metric", sort=False)[["mean", "paper_mean"]]
+    both = {k: (f - IDEAL[k]).abs().round(10) for k, f in both if len(f) > 2}
     found = {k: float(kendalltau(f["mean"], f["paper_mean"]).statistic) for k, f in both.items()}
     return {k: v for k, v in found.items() if not np.isnan(v)}
 
@@ -250,12 +255,14 @@ def markdown_page(
 ) -> str:
     "A table as Markdown: heading, reduced and full resolution, and what is to be said about it"
     blocks = {"Reduced resolution": [*table.reduced, *table.costs], "Full resolution": list(table.full)}
-    text = f"**Table {table.number}, {table.sensor}: {table.title}.** Ours on {source}, the paper's on PanCollection{'' if source == 'PanCollection' else ' (compare orders, not digits)'}; " \
+    caution = "" if source == "PanCollection" else " (compare orders, not digits)"
+    text = f"**Table {table.number}, {table.sensor}: {table.title}.** Ours on {source}, the paper's on PanCollection{caution}; " \
            "mean ± standard deviation over the test images, best bold, second underlined.\n"
     for title, columns in blocks.items():
         if numbers.loc[numbers["metric"].isin(columns), "mean"].notna().any(): text += f"\n{title}:\n\n{to_markdown(show_table(table, numbers, columns))}"
     tau = ", ".join(f"{k} {v:.2f}" for k, v in rank_correlations(numbers).items())
-    return text + "\n" + "\n\n".join(filter(None, [*(counts(table, numbers, end) for end in table.against), tau and f"Rank correlation with the paper's order (Kendall's τ): {tau}.", table.note])) + "\n"
+    below = [*(counts(table, numbers, end) for end in table.against), tau and f"Rank correlation with the paper's order (Kendall's τ): {tau}.", table.note]
+    return text + "\n" + "\n\n".join(filter(None, below)) + "\n"
 
 # %% ../nbs/lib/18_tables.ipynb #rep-44
 def write_tables(
