@@ -82,12 +82,13 @@ def show_errors(
 def show_history(
     history:list,              # Rows as `Trainer.history` holds them
     level:dict=None,           # Name → value drawn as a dashed line, for what is to be beaten
+    label:str="EXP",           # What that is
 ) -> plt.Figure:
     "One panel a quantity against the iteration."
-    names = [k for k in history[0] if k != "iteration"]
+    names = [k for k in history[0] if k not in ("iteration", "lr")]
     fig, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.4), layout="constrained", squeeze=False)
     for ax, name in zip(axes[0], names):
         ax.plot([r["iteration"] for r in history], [r[name] for r in history], marker=".")
-        if level and name in level: ax.axhline(level[name], ls="--", color="gray", label=f"EXP {level[name]:.2f}"); ax.legend(fontsize=8)
+        if level and name in level: ax.axhline(level[name], ls="--", color="gray", label=f"{label} {level[name]:.2f}"); ax.legend(fontsize=8)
         ax.set(xlabel="iteration", title=name)
     return fig

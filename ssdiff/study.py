@@ -78,7 +78,8 @@ def trainer(
     sensor:str,
     name:str,                # As in `weights_file`
     net:torch.nn.Module,
-    loss,                    # (net, batch, generator) → scalar
+    loss,                    # (net, batch) → scalar
+    draw,                    # (batch, generator) → what the loss leaves to chance
     restore,                 # (net, pan, lms, ms) → image; what `validation` looks at
     fingerprint:dict,        # What shapes the run beside the trainer's options and the patches
     **options,               # Handed to `Trainer`
@@ -86,7 +87,7 @@ def trainer(
     "A trainer on a sensor's patches, with its checkpoint and its log where the study keeps them."
     train, valid = (images(results, sensor, split) for split in ("train", "valid"))
     known = dict(sensor=sensor, data=dataset_record(results, sensor)["train"]["sha256"], **fingerprint)
-    return Trainer(net, loss, train, validate=validation(restore, valid, sensor), fingerprint=known,
+    return Trainer(net, loss, train, draw, validate=validation(restore, valid, sensor), fingerprint=known,
                    checkpoint=Path(results)/f"checkpoints/{sensor}/{name}.safetensors", log=Path(results)/f"training/{sensor}/{name}", **options)
 
 # %% ../nbs/lib/16_study.ipynb #s16a0013
@@ -96,12 +97,15 @@ def keep(
     name:str,
     net:torch.nn.Module,     # What `Trainer.fit` returned
     fitted:Trainer,
+    label:str=None,          # What the tables call it, if not `name`
+    after:str=None,          # The network that it started from: its minutes are to be added
     write=save,              # (net, path, **meta) → None: the kind of network's own way
     **meta,                  # For the weights' header
 ) -> None:
     "Write the trained network and what it cost. The checkpoint stays: until DVC has taken the stage's results, it is all there is."
     write(net, weights_file(results, sensor, name), sensor=sensor, full_scale=get_sensor(sensor).full_scale, **meta)
-    save_json(Path(results)/f"costs/{sensor}/{name}.json", dict(parameters=sum(p.numel() for p in net.parameters()), minutes=round(fitted.seconds / 60, 2)))
+    cost = dict(method=label or name, parameters=sum(p.numel() for p in net.parameters()), minutes=round(fitted.seconds / 60, 2), after=after)
+    save_json(Path(results)/f"costs/{sensor}/{name}.json", cost)
 
 # %% ../nbs/lib/16_study.ipynb #e283d92c
 def tiny_results(

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from ssdiff.evaluation import save_scores
-from ssdiff.reporting import COLUMNS, COSTS, IDEAL, TABLES, compare, counts, holm, make_table, marks, rank_correlations, read_scores, show_table, signed_rank, to_markdown, write_tables
+from ssdiff.reporting import COLUMNS, COSTS, IDEAL, TABLES, compare, counts, holm, make_table, marks, rank_correlations, read_costs, read_scores, show_table, signed_rank, to_markdown, write_tables
 
 PAPER = Path(__file__).parents[1]/"data/paper.csv"
 T1, T3, T4, T6 = (TABLES[k] for k in ("table1_WV3", "table3", "table4", "table6"))
@@ -56,7 +56,7 @@ def test_a_small_difference_within_the_scatter_is_open(paper):
     assert agreements(numbers, "SAM")["finetune spatial=0 spectral=1"] == "open"
 
 def test_table_6_asks_which_mode_is_best_and_whether_each_helps(paper):
-    numbers = make_table(T6, {m: scored(q) for m, q in {"SSDiff-alternating": 1, "SSDiff-spatial": 1.2, "SSDiff-spectral": 1.6, "SSDiff-pretrained": 1.4}.items()}, paper)
+    numbers = make_table(T6, {m: scored(q) for m, q in {"SSDiff": 1, "SSDiff-spatial": 1.2, "SSDiff-spectral": 1.6, "SSDiff-pretrained": 1.4}.items()}, paper)
     both = show_table(T6, numbers, ["SAM"])[["order against alternating", "order against no fine-tuning"]]
     assert both.T.to_dict("list") == {"no fine-tuning": ["✓ SAM", "–"], "spatial branch": ["✓ SAM", "✓ SAM"], "spectral branch": ["✗ SAM", "✗ SAM"], "alternating": ["–", "✓ SAM"]}
     assert "comparisons with no fine-tuning 8 agree with the paper's order, 4 disagree" in counts(T6, numbers, "_also")
@@ -152,13 +152,15 @@ def test_markdown_is_well_formed_whatever_the_cells_hold(rows):
 
 def test_files_are_the_same_bytes_and_read_back(tmp_path, paper):
     write(tmp_path, {t.sensor: {m: s for u in TABLES.values() if u.sensor == t.sensor for m, s in as_the_paper(u, paper).items()} for t in TABLES.values()})
-    (tmp_path/"costs").mkdir(); (tmp_path/"costs/WV3.json").write_text(json.dumps(dict(SSDiff=dict(parameters=1420184, seconds=None), PNN=dict(parameters=104360, seconds=.0213, minutes=2))))
+    (tmp_path/"costs/WV3").mkdir(parents=True)
+    for m, n, minutes in (("SSDiff", 1420184, 9), ("PNN", 104360, 2)): (tmp_path/f"costs/WV3/{m}.json").write_text(json.dumps(dict(method=m, parameters=n, minutes=minutes, after=None)))
+    (tmp_path/"costs/WV3/seconds.json").write_text(json.dumps(dict(PNN=.0213)))
     pages = write_tables(tmp_path, PAPER, tmp_path/"a"); write_tables(tmp_path, PAPER, tmp_path/"b")
     assert list(pages) == list(TABLES) and {p.stem for p in (tmp_path/"a").iterdir()} == set(TABLES)
     for name, table in TABLES.items():
         assert (tmp_path/f"a/{name}.csv").read_bytes() == (tmp_path/f"b/{name}.csv").read_bytes() and (tmp_path/f"a/{name}.md").read_text() == pages[name]
         read = pd.read_csv(tmp_path/f"a/{name}.csv", keep_default_na=False, na_values={k: "" for k in NUMBERS})
-        costs = json.loads((tmp_path/"costs/WV3.json").read_text()) if "WV3" in (table.sensor, table.trained) else None
+        costs = read_costs(tmp_path/"costs/WV3") if "WV3" in (table.sensor, table.trained) else None
         pd.testing.assert_frame_equal(read, make_table(table, read_scores(tmp_path/f"scores/{table.sensor}"), paper, costs), rtol=1e-9, check_dtype=False)
         widths = [len(cells(line)) for line in pages[name].split("\n") if line.startswith("|")]
         assert len(set(widths)) <= 2 and all(w > 2 for w in widths)
