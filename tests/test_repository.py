@@ -6,7 +6,7 @@ import nbformat, pytest, yaml
 ROOT = Path(__file__).parents[1]
 PIP_NAME = {"yaml": "pyyaml"}
 settings = configparser.ConfigParser(delimiters=["="]); settings.read(ROOT/"settings.ini", encoding="utf-8"); settings = settings["DEFAULT"]
-stages = yaml.safe_load((ROOT/"dvc.yaml").read_text(encoding="utf-8"))["stages"]
+stages = {name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT/"dvc.yaml").read_text(encoding="utf-8"))["stages"].items()}
 params = yaml.safe_load((ROOT/"params.yaml").read_text(encoding="utf-8"))
 
 def names(requirements): return {re.split(r"[<>=;!~ \[]", r.strip())[0].lower().replace("_", "-") for r in requirements if r.strip() and not r.startswith("#")}
@@ -35,7 +35,7 @@ def test_a_stage_is_given_what_its_notebook_takes(name):
     given = set(re.findall(r"-p (\w+)", stage["cmd"]))
     for group in re.findall(r"--group (\S+)", stage["cmd"]):
         at = params
-        for key in group.replace("${profile}", params["profile"]).split("."): at = at[key]
+        for key in group.replace("${profile}", params["profile"]).replace("${item.method}", "pandiff").split("."): at = at[key]
         given |= set(at)
     assert given == takes
 
@@ -43,33 +43,37 @@ def test_a_stage_is_given_what_its_notebook_takes(name):
 def test_a_stage_depends_on_files_that_exist(name):
     deps = [d for d in stages[name]["deps"] if not d.startswith("results")]
     assert any(d.startswith("nbs/study/") for d in deps)
-    assert not [d for d in deps if not (ROOT/d).exists()]
+    assert not [d for d in deps if not (ROOT/d.replace("${item.method}", "pandiff")).exists()]
 
 def test_stage_notebooks_export_nothing():
     for path in (ROOT/"nbs/study").glob("*.ipynb"):
         assert not [c for c in nbformat.read(path, as_version=4).cells if re.search(r"#\|\s*(export|default_exp)", c.source)], path
 
-# What a stage may use without depending on it: the runner; reading a file in a fixed layout; in pretrain, pictures and the indices of the learning curve, which change no weight.
-FREE = {"prepare": {"study"}, "pretrain": {"study", "data", "plots", "metrics", "sensors"}, "evaluate": {"study", "data", "training"}, "tables": {"study", "classical"}}
+# What a stage may use without depending on it: what runs stages, files and layouts; in training, pictures and the indices of the learning curve, which change no weight.
+_AROUND = {"study", "files", "data", "training"}
+_CURVES = {"study", "files", "data", "plots", "metrics", "sensors"}
+FREE = {"prepare": {"study"}, "pretrain": _CURVES, "ablate": _CURVES, "finetune": _CURVES, "baseline": _CURVES, "evaluate": _AROUND | {"plots"}, "generalize": _AROUND | {"plots"},
+        "tables": _AROUND | {"classical", "evaluation"}, "figures": _AROUND | {"network", "diffusion"}}
 
-def modules_used(source):
-    return {m.removeprefix("ssdiff.") for m in re.findall(r"^(?:from|import) (ssdiff\.\w+)", source, re.M)} | set(re.findall(r"^from \.(\w+) import", source, re.M))
+def modules_used(source, package=""):
+    here, above = (set(re.findall(rf"^from {dots}(\w+) import", source, re.M)) for dots in (r"\.", r"\.\."))
+    return set(re.findall(r"^(?:from|import) ssdiff\.([\w.]+)", source, re.M)) | {package + m for m in here} | above
 
 def closure(modules, free):
     found, todo = set(), set(modules) - free
     while todo:
         m = todo.pop(); found.add(m)
-        todo |= modules_used((ROOT/f"ssdiff/{m}.py").read_text(encoding="utf-8")) - found - free
+        todo |= modules_used((ROOT/f"ssdiff/{m.replace('.', '/')}.py").read_text(encoding="utf-8"), m.rpartition(".")[0] + "." if "." in m else "") - found - free
     return found
 
 @pytest.mark.parametrize("name", stages)
 def test_a_stage_depends_on_the_modules_that_decide_its_result(name):
     notebook = re.search(r"nbs/study/\S+", stages[name]["cmd"])[0]
     source = "\n".join(c.source for c in nbformat.read(ROOT/notebook, as_version=4).cells if c.cell_type == "code")
-    used = modules_used(source) | ({"scenes", "data"} if name == "prepare" else set())
-    depends = {Path(d).stem for d in stages[name]["deps"] if d.startswith("ssdiff/") and d.endswith(".py")}
-    missing = closure(used, FREE[name]) - depends
-    if name == "tables": missing -= closure({"evaluation"}, set()) - {"evaluation"}     # of evaluation, tables uses only what prints numbers
+    depends = {d.removeprefix("ssdiff/").removesuffix(".py").replace("/", ".") for d in stages[name]["deps"] if d.startswith("ssdiff/")}
+    used = modules_used(source) | {"prepare": {"scenes", "data"}, "baseline": {"baselines.pandiff"}}.get(name, set())
+    if "baselines" in depends: assert re.search(r"^import ssdiff$", source, re.M)            # ssdiff.load opens any of them
+    missing = closure(used, FREE[name]) - {d.replace("${item.method}", "pandiff") for d in depends}
     assert not missing, f"{name} uses {missing} without depending on them"
 
 @pytest.mark.parametrize("table", ["sensors", "spectra"])

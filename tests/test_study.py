@@ -2,7 +2,8 @@
 import json
 import numpy as np, pytest
 from ssdiff.data import SPLITS, file_name, write_file
-from ssdiff.study import ParamsError, check_params, dataset_record, images, prepare_dataset
+from ssdiff.pipeline import ParamsError, check_params
+from ssdiff.study import dataset_record, images, prepare_dataset
 
 @pytest.fixture
 def real(tmp_path):
