@@ -230,6 +230,7 @@ class Trainer:
         AcceleratorState._reset_state()           # each run has its own precision
         unused = DistributedDataParallelKwargs(find_unused_parameters=self.turn is not None)
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=self.mixed_precision, kwargs_handlers=[unused])
+        if self.mixed_precision == "fp16" and self.accelerator.device.type == "cpu": raise ValueError('mixed_precision = "fp16" needs a GPU: choose "bf16" or "no"')
         if self.batch % self.accelerator.num_processes: raise ValueError(f"batch = {self.batch} cannot be shared equally by {self.accelerator.num_processes} processes: choose a multiple")
         self.net.to(self.accelerator.device)
         self.optimizer = self.make_optimizer(self.net) if self.make_optimizer else torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
@@ -313,15 +314,15 @@ class Trainer:
         (i, total), halt = self._resume(), False
         begin = time.perf_counter() - self.seconds
         self.net.train()
-        with _interrupts() as asked, tqdm(self._batches(i), desc="training", total=self.iterations, initial=i, unit="it", disable=not (progress and self.main)) as bar:
+        with _interrupts() as asked, self._live() as live, tqdm(self._batches(i), desc="training", total=self.iterations, initial=i, unit="it", disable=not (progress and self.main)) as bar:
+            self._log(live, *self.history)
             for batch in bar:
                 if i == stop or halt: break
                 loss, halt = self._step(self._rows(batch, i), i, asked); total += loss; i += 1
-                if i % self.validate_every == 0 or i == self.iterations: self._record(i, total, bar); total = 0.
+                if i % self.validate_every == 0 or i == self.iterations: self._record(i, total, bar, live); total = 0.
                 self.seconds = time.perf_counter() - begin
                 if i % self.checkpoint_every == 0: self._save(i, total)
             if i % self.checkpoint_every: self._save(i, total)
-        self._log()
         if halt: raise KeyboardInterrupt(f"stopped after iteration {i}" + (f"; run again to continue from {self.checkpoint}" if self.checkpoint else ", and no checkpoint was asked for"))
         return self._result().eval()
 
@@ -331,7 +332,7 @@ class Trainer:
 
     def _result(self): return self.net if self.mean is None else self.mean.module
 
-    def _record(self, i, total, bar):
+    def _record(self, i, total, bar, live):
         "A row of the learning curve: the mean loss since the last one, and what `validate` says."
         scores = {}
         if self.validate:
@@ -339,15 +340,19 @@ class Trainer:
             self.net.train()
         self.history.append(dict(iteration=i, loss=total / ((i - 1) % self.validate_every + 1), lr=self.optimizer.param_groups[0]["lr"], **scores))
         bar.set_postfix({k: f"{v:.4g}" for k, v in self.history[-1].items() if k != "iteration"})
+        self._log(live, self.history[-1])
 
-    def _log(self):
-        if not (self.log and self.main): return
-        with Live(str(self.log), save_dvc_exp=False, dvcyaml=None, report=None) as live:
-            for row in self.history:
-                live.step = row["iteration"]
-                for k, v in row.items():
-                    if k != "iteration": live.log_metric(k, v)
-                live.make_summary()
+    def _live(self):
+        "DVCLive's folder, emptied: what a checkpoint remembers is written again, so that it does not matter when a run was killed."
+        return Live(str(self.log), save_dvc_exp=False, dvcyaml=None, report=None) if self.log and self.main else nullcontext()
+
+    def _log(self, live, *rows):
+        if live is None or not rows: return
+        for row in rows:
+            live.step = row["iteration"]
+            for k, v in row.items():
+                if k != "iteration": live.log_metric(k, v)
+        live.make_summary()
 
 # %% ../nbs/lib/13_training.ipynb #b22eec09
 def _spread(data, n):
