@@ -51,7 +51,7 @@ class Batches(torch.utils.data.Sampler):
         if n < size: raise ValueError(f"a batch of {size} patches was asked for, but the training set has {n}: simulate more scenes, or lower `batch`")
         self.n, self.size, self.start, self.stop, self.seed = n, size, start, stop, seed
 
-    def __len__(self): return self.stop - self.start
+    def __len__(self): return max(0, self.stop - self.start)
 
     def __iter__(self):
         per_epoch, epoch = self.n // self.size, None
@@ -301,8 +301,8 @@ class Trainer:
         if self.mean is not None: self.mean.update_parameters(self.net)
         return value, stop
 
-    def _batches(self, start):
-        sampler = Batches(len(self.data), self.batch, start, self.iterations, self.seed)
+    def _batches(self, start, stop):
+        sampler = Batches(len(self.data), self.batch, start, min(stop, self.iterations), self.seed)
         return DataLoader(self.data, batch_sampler=sampler, num_workers=self.workers, generator=torch.Generator())   # its own, or it would draw from PyTorch's
 
     def fit(self,
@@ -312,16 +312,16 @@ class Trainer:
         "Train from the checkpoint, or from the start, to `stop`. Ctrl-C saves, then raises KeyboardInterrupt."
         self._start()
         (i, total), halt = self._resume(), False
-        begin = time.perf_counter() - self.seconds
+        begin, batches = time.perf_counter() - self.seconds, self._batches(i, self.iterations if stop is None else stop)
         self.net.train()
-        with _interrupts() as asked, self._live() as live, tqdm(self._batches(i), desc="training", total=self.iterations, initial=i, unit="it", disable=not (progress and self.main)) as bar:
+        with _interrupts() as asked, self._live() as live, tqdm(batches, desc="training", total=self.iterations, initial=i, unit="it", disable=not (progress and self.main)) as bar:
             self._log(live, *self.history)
             for batch in bar:
-                if i == stop or halt: break
                 loss, halt = self._step(self._rows(batch, i), i, asked); total += loss; i += 1
                 if i % self.validate_every == 0 or i == self.iterations: self._record(i, total, bar, live); total = 0.
                 self.seconds = time.perf_counter() - begin
                 if i % self.checkpoint_every == 0: self._save(i, total)
+                if halt: break
             if i % self.checkpoint_every: self._save(i, total)
         if halt: raise KeyboardInterrupt(f"stopped after iteration {i}" + (f"; run again to continue from {self.checkpoint}" if self.checkpoint else ", and no checkpoint was asked for"))
         return self._result().eval()

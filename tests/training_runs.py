@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from ssdiff.diffusion import Diffusion, toy_batch
 from ssdiff.lbaf import phase, phase_at
 from ssdiff.network import SSDiff
-from ssdiff.training import DivergedError, Trainer, deterministic
+from ssdiff.training import DivergedError, Trainer, deterministic, load_checkpoint
 
 
 class Items(torch.utils.data.Dataset):
@@ -37,8 +37,8 @@ def alternating(net, i): return phase(net, phase_at(i, "alternating", 2))
 def shared(folder):
     "Train on however many processes there are: stopped and resumed, with turns and without, and with a NaN that only the last process sees"
     for name, turn in dict(plain=None, alternating=alternating).items():
-        t = trainer(torch.float64, turn=turn, iterations=6, checkpoint=folder/f"{name}.safetensors")
-        t.fit(stop=3, progress=False)
+        t = trainer(torch.float64, turn=turn, iterations=4, checkpoint=folder/f"{name}.safetensors")
+        t.fit(stop=2, progress=False)
         made = outcome(t, t.fit(progress=False))
         if t.main: save_file({k: v.contiguous() for k, v in made.items()}, folder/f"{name}.made")
     t = trainer(); loss = t.loss
@@ -47,29 +47,32 @@ def shared(folder):
     except DivergedError as e: (folder/f"diverged{t.accelerator.process_index}").write_text(str(e))
 
 
-def run_and_kill(folder, delay):
-    "Train in a process of its own, kill it `delay` seconds after its first checkpoint; the iteration that the checkpoint is of"
-    file, pid = folder/"killed.safetensors", os.fork()
+LONG = 30     # iterations, more than four short lives can do
+
+
+def run_and_kill(file, delay):
+    "Train in a process of its own and kill it `delay` seconds after it has saved something; the iteration that can be resumed from"
+    before, pid = file.stat().st_mtime_ns if file.exists() else None, os.fork()
     if not pid:
-        trainer(checkpoint=file).fit(progress=False)
+        trainer(iterations=LONG, checkpoint=file).fit(progress=False)
         os._exit(0)
-    before = file.stat().st_mtime_ns if file.exists() else None
-    while not os.waitpid(pid, os.WNOHANG)[0]:
-        if file.exists() and file.stat().st_mtime_ns != before:
-            time.sleep(delay)
-            os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
-            return
+    while not file.exists() or file.stat().st_mtime_ns == before:
+        if os.waitpid(pid, os.WNOHANG)[0]: raise RuntimeError("training ended before it saved anything")
         time.sleep(0.002)
+    time.sleep(delay)
+    os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
+    return load_checkpoint(file)[1]["iteration"]
 
 
 def killed(folder):
-    "Train, killed at random moments; then to the end. And once undisturbed"
+    "Train, killed at random moments, then to the end; and once undisturbed"
     rng = random.Random(os.getpid())
-    for _ in range(4): run_and_kill(folder, rng.uniform(0, 0.15))       # forked before this process has trained: PyTorch wants it so
+    reached = [run_and_kill(folder/"killed.safetensors", rng.uniform(0, 0.1)) for _ in range(4)]      # forked before this process has trained: PyTorch wants it so
+    (folder/"reached").write_text(" ".join(map(str, reached)))
     for name in ("killed", "whole"):
-        t = trainer(checkpoint=folder/f"{name}.safetensors", log=folder/f"log_{name}")
-        mean = t.fit(progress=False)
-        save_file({k: v.contiguous() for k, v in outcome(t, mean).items()}, folder/f"{name}.made")
+        t = trainer(iterations=LONG, checkpoint=folder/f"{name}.safetensors", log=folder/f"log_{name}")
+        made = outcome(t, t.fit(progress=False))
+        save_file({k: v.contiguous() for k, v in made.items()}, folder/f"{name}.made")
 
 
 if __name__ == "__main__": globals()[sys.argv[1]](Path(sys.argv[2]))
