@@ -47,7 +47,7 @@ def shared(folder):
     except DivergedError as e: (folder/f"diverged{t.accelerator.process_index}").write_text(str(e))
 
 
-LONG = 30     # iterations, more than four short lives can do
+LONG = 24     # iterations, more than four short lives can do
 
 
 def run_and_kill(file, delay):
@@ -67,10 +67,10 @@ def run_and_kill(file, delay):
 def killed(folder):
     "Train, killed at random moments, then to the end; and once undisturbed"
     rng = random.Random(os.getpid())
-    reached = [run_and_kill(folder/"killed.safetensors", rng.uniform(0, 0.1)) for _ in range(4)]      # forked before this process has trained: PyTorch wants it so
+    reached = [run_and_kill(folder/"killed.safetensors", rng.uniform(0, 0.08)) for _ in range(4)]      # forked before this process has trained: PyTorch wants it so
     (folder/"reached").write_text(" ".join(map(str, reached)))
     for name in ("killed", "whole"):
-        t = trainer(iterations=LONG, checkpoint=folder/f"{name}.safetensors", log=folder/f"log_{name}")
+        t = trainer(iterations=LONG, checkpoint=folder/f"{name}.safetensors", checkpoint_every=LONG, log=folder/f"log_{name}")
         made = outcome(t, t.fit(progress=False))
         save_file({k: v.contiguous() for k, v in made.items()}, folder/f"{name}.made")
 
