@@ -34,6 +34,7 @@ ifdef PROFILE
 endif
 	@nbdev_clean
 	@dvc repro
+	@rm -rf results/checkpoints
 	@ssdiff-study show
 
 test: $(READY) data ## run every notebook's tests, then tests/
