@@ -215,7 +215,8 @@ def run_stage(
     _show_outputs()
     for name, value in dict(TQDM_MININTERVAL="10", TQDM_NCOLS="100", OMP_WAIT_POLICY="passive").items(): os.environ.setdefault(name, value)
     out = Path(out); out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_suffix(".part.ipynb")
+    rank = int(os.environ.get("RANK", 0))                   # of several processes started by `accelerate launch`, the first keeps its copy
+    part = out.with_suffix(f".part{rank}.ipynb")
     try: papermill.execute_notebook(notebook, part, values, progress_bar=False, log_output=True, kernel_name="python3")
     except FileNotFoundError as e: raise StageError(f"{notebook} is not here: run the study from the repository's root ({e})") from None
     except DeadKernelError:
@@ -224,6 +225,7 @@ def run_stage(
     except papermill.PapermillExecutionError as e:
         failed = out.with_suffix(".failed.ipynb"); os.replace(part, failed)
         raise StageError(f"{Path(notebook).name} stopped: {e.ename}: {e.evalue}\n(the notebook up to there: {failed})") from None
+    if rank: part.unlink(); return
     nbformat.write(strip_run(nbformat.read(part, as_version=4)), part)
     os.replace(part, out)
 
