@@ -57,6 +57,8 @@ class Prepare(Group):
     valid_scenes: PositiveInt
     test_images: PositiveInt    # At reduced resolution; PanCollection has 20
     full_images: PositiveInt    # At full resolution; PanCollection has 20
+    test_size: int = Field(ge=64, multiple_of=4)  # Side of an image at reduced resolution; PanCollection: 256
+    full_size: int = Field(ge=64, multiple_of=16) # Side of the PAN at full resolution; PanCollection: 512
     workers: PositiveInt        # Processes; the files do not depend on it
 
 # %% ../nbs/lib/19_pipeline.ipynb #p19a0003
