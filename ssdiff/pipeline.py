@@ -128,9 +128,16 @@ class Evaluate(Group):
 # %% ../nbs/lib/19_pipeline.ipynb #p19a0008
 class Figures(Group):
     "What the figures show."
+    sensors: list[Sensor]                # Figures 6 and 7
+    full: list[Sensor]                   # Figure 8
+    denoised: Sensor                     # Figure 4
+    item: int = Field(ge=0, le=2)        # Which of the test images that were kept
     seed: NonNegativeInt
-    steps: int = Field(ge=1, le=1000)    # DDIM steps of Fig. 4
-    image: NonNegativeInt                # Which test image
+    threads: PositiveInt
+    steps: int = Field(ge=1, le=1000)    # Of Figure 4's run
+    size: int = Field(gt=0, multiple_of=4)                  # Side of Figure 4's part of the image
+    corner: list[Annotated[int, Field(ge=0, multiple_of=4)]] = Field(min_length=2, max_length=2)
+    zoom: list[float] = Field(min_length=3, max_length=3)   # y, x and size of the magnified part, in fractions of the image
 
 # %% ../nbs/lib/19_pipeline.ipynb #9db1a3b1
 GROUPS = dict(prepare=Prepare, pretrain=Pretrain, finetune=Finetune, ablate=Ablate, baseline=Baseline, evaluate=Evaluate, figures=Figures)
