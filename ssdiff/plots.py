@@ -14,7 +14,7 @@ from PIL import Image
 from .sensors import get_sensor
 
 # %% ../nbs/lib/14_plots.ipynb #14-styled
-_styled = plt.style.context(["default", {"font.size": 8, "axes.titlesize": 8, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.2, "legend.frameon": False}])
+_styled = plt.style.context(["default", {"font.size": 8, "axes.titlesize": 8, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.2, "lines.markersize": 3, "legend.frameon": False}])
 
 # %% ../nbs/lib/14_plots.ipynb #14-save
 @_styled

@@ -4,7 +4,7 @@ from pathlib import Path
 import nbformat, pytest, yaml
 
 ROOT = Path(__file__).parents[1]
-PIP_NAME = {"yaml": "pyyaml"}
+PIP_NAME = {"yaml": "pyyaml", "PIL": "pillow"}
 settings = configparser.ConfigParser(delimiters=["="]); settings.read(ROOT/"settings.ini", encoding="utf-8"); settings = settings["DEFAULT"]
 stages = yaml.safe_load((ROOT/"dvc.yaml").read_text(encoding="utf-8"))["stages"]
 params = yaml.safe_load((ROOT/"params.yaml").read_text(encoding="utf-8"))
