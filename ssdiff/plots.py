@@ -14,7 +14,16 @@ from PIL import Image
 from .sensors import get_sensor
 
 # %% ../nbs/lib/14_plots.ipynb #14-styled
-_styled = plt.style.context(["default", {"font.size": 8, "axes.titlesize": 8, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.2, "legend.frameon": False}])
+_styled = plt.style.context(["default", {
+    "font.size": 8, "axes.titlesize": 8, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.2, "lines.markersize": 3, "legend.frameon": False,
+    **{f"figure.constrained_layout.{k}": v for k, v in dict(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0).items()}}])
+
+# %% ../nbs/lib/14_plots.ipynb #14-finish
+def _finish(fig, note=""):
+    "Set the line below and the layout for good: matplotlib would lay out anew at every drawing, each time a little differently."
+    if note: fig.supxlabel(note, x=0.004, ha="left", fontsize=7)
+    fig.draw_without_rendering(); fig.set_layout_engine("none")
+    return fig
 
 # %% ../nbs/lib/14_plots.ipynb #14-save
 @_styled
@@ -85,7 +94,6 @@ def _grid(n, rows, most=8):
     "A figure of `n` columns of `rows` pictures, at most `most` columns side by side, and their axes, (n,rows)."
     bands = -(-n // most); columns = -(-n // bands); side = min(1.8, 9 / columns)
     fig, axes = plt.subplots(bands * rows, columns, figsize=(columns * side + 0.7, bands * (rows * side + 0.2)), layout="constrained", squeeze=False)
-    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for ax in axes.flat: ax.set_axis_off()
     return fig, axes.reshape(bands, rows, columns).swapaxes(1, 2).reshape(-1, rows)
 
@@ -101,7 +109,7 @@ def _bar(fig, shown, maps, label):
 @_styled
 def show_images(
     images:dict,               # Title → (H,W) or (H,W,3) in [0,1]
-    maps:dict={},              # Title → (H,W), drawn below the image of that title; an image may have none
+    maps:dict=None,            # Title → (H,W), drawn below the image of that title; an image may have none
     label:str="",              # What the maps show, with its unit
     limits:tuple=None,         # Ends of the maps' scale; None: 0 and the median over the maps of their 99th percentiles
     cmap:str="magma",          # The maps' colours
@@ -110,6 +118,8 @@ def show_images(
     note:str="",               # A line below: what is shown, how large it is
 ) -> plt.Figure:
     "Titled images without axes, each with the same inset, and their maps on one scale."
+    maps = maps or {}
+    if not images: raise ValueError("there are no images to show")
     if stray := [k for k in maps if k not in images]: raise ValueError(f"no image for the map(s) of {', '.join(stray)}: {', '.join(images)} are there")
     fig, axes = _grid(len(images), 2 if maps else 1)
     low, high = limits or (0, np.median([np.percentile(m, 99) for m in maps.values()]) if maps else 1)
@@ -117,8 +127,7 @@ def show_images(
         _picture(column[0], image, title, zoom)
         if title in maps: shown = _picture(column[1], maps[title], "", zoom if zoom_maps else None, cmap, low, high)
     if maps: _bar(fig, shown, maps.values(), label)
-    if note: fig.supxlabel(note, x=0.004, ha="left", fontsize=7)
-    return fig
+    return _finish(fig, note)
 
 # %% ../nbs/lib/14_plots.ipynb #6068dd4c
 def show_errors(
@@ -136,12 +145,23 @@ def _signed(part, sensor, reach):
     "A composite of values around 0: mid-grey is 0, `reach` the end of the scale."
     return np.clip(0.5 + part[rgb_bands(sensor)] / (2 * reach), 0, 1).transpose(1, 2, 0)
 
+# %% ../nbs/lib/14_plots.ipynb #14-parts
+def _parts(fig, states, sensor):
+    "A column a state: image, low and high frequencies; the last state sets the stretch."
+    final, _, detail = list(states.values())[-1]; reach = np.percentile(np.abs(detail[rgb_bands(sensor)]), 99)
+    axes = fig.subplots(3, len(states), squeeze=False)
+    for column, (t, (image, low, high)) in zip(axes.T, states.items()):
+        for ax, picture in zip(column, (rgb(image, sensor, final), rgb(low, sensor, final), _signed(high, sensor, reach))):
+            _picture(ax, picture); ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False)
+        column[0].set_title(f"t = {t}", pad=3)
+    for ax, name in zip(axes[:, 0], ("image", "low frequencies", "high frequencies")): ax.set_ylabel(name)
+
 # %% ../nbs/lib/14_plots.ipynb #14-curves
 def _curves(fig, states):
-    "Strength and distance from the end of the low and the high part against t."
+    "Strength (within a band) and distance from the end of the low and the high part against t."
     (times, parts), (strength, distance) = zip(*states.items()), fig.subplots(2, 1, sharex=True)
     for k, name, color in ((1, "low", "#0072B2"), (2, "high", "#D55E00")):                         # two colours of Okabe and Ito's
-        strength.plot(times, [p[k].std() for p in parts], ".-", color=color, label=name)
+        strength.plot(times, [np.sqrt(p[k].var((1, 2)).mean()) for p in parts], ".-", color=color, label=name)
         distance.plot(times, [np.sqrt(((p[k] - parts[-1][k]) ** 2).mean()) for p in parts], ".-", color=color)
     strength.set(title="standard deviation, DN", ylim=(0, None)); strength.legend()
     distance.set(title="RMS distance from the end, DN", xlabel="t", ylim=(0, None)); distance.invert_xaxis()
@@ -156,19 +176,10 @@ def show_denoising(
 ) -> plt.Figure:
     "States of a sampling run above their low and high frequencies; beside them, both against t."
     times = [list(states)[i] for i in np.linspace(0, len(states) - 1, min(columns, len(states))).round().astype(int)]
-    fig = plt.figure(figsize=(1.15 * len(times) + 2.8, 3.75), layout="constrained"); fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    fig = plt.figure(figsize=(1.15 * len(times) + 2.8, 3.75), layout="constrained")
     left, right = fig.subfigures(1, 2, width_ratios=(1.15 * len(times), 2.8))
-    final, _, detail = states[times[-1]]; reach = np.percentile(np.abs(detail[rgb_bands(sensor)]), 99)
-    axes = left.subplots(3, len(times), squeeze=False)
-    for column, t in zip(axes.T, times):
-        image, low, high = states[t]
-        for ax, picture in zip(column, (rgb(image, sensor, final), rgb(low, sensor, final), _signed(high, sensor, reach))):
-            _picture(ax, picture); ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False)
-        column[0].set_title(f"t = {t}", pad=3)
-    for ax, name in zip(axes[:, 0], ("image", "low frequencies", "high frequencies")): ax.set_ylabel(name)
-    _curves(right, states)
-    if note: fig.supxlabel(note, x=0.004, ha="left", fontsize=7)
-    return fig
+    _parts(left, {t: states[t] for t in times}, sensor); _curves(right, states)
+    return _finish(fig, note)
 
 # %% ../nbs/lib/14_plots.ipynb #2ac6097d
 @_styled
@@ -184,4 +195,4 @@ def show_history(
         ax.plot([r["iteration"] for r in history], [r[name] for r in history], marker=".")
         if level and name in level: ax.axhline(level[name], ls="--", color="gray", label=f"{label} {level[name]:.2f}"); ax.legend()
         ax.set(xlabel="iteration", title=name)
-    return fig
+    return _finish(fig)
