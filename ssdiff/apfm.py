@@ -37,36 +37,58 @@ HEAD = 16  # S', channels of one attention head
 _PARTS = r"""
 #include <cmath>
 enum { S = 16, TILE = 128 };  // channels of a head and queries side by side; keys at a time, their scores fit the first cache
-typedef float Lanes __attribute__((vector_size(4 * S), aligned(4)));
-typedef int Bits __attribute__((vector_size(4 * S), aligned(4)));
 static const float LOG2E = 1.44269504f;
 
+// S numbers side by side, in as many registers as it takes
+#if defined(__AVX512F__)
+enum { WIDE = 16 };
+#elif defined(__AVX2__) && defined(__FMA__)
+enum { WIDE = 8 };
+#else
+#error "no AVX: PyTorch's attention is faster"
+#endif
+enum { N = S / WIDE };
+typedef float Part __attribute__((vector_size(4 * WIDE), aligned(4)));
+typedef int Bits __attribute__((vector_size(4 * WIDE), aligned(4)));
+struct Lanes {
+    Part part[N];
+    float &operator[](int i) { return ((float *)part)[i]; }
+};
+template <class F> static inline Lanes each(F f) { Lanes r; for (int i = 0; i < N; i++) r.part[i] = f(i); return r; }
+static inline Lanes all(float x) { return each([&](int) { return Part{} + x; }); }
+static inline Lanes operator+(const Lanes &a, const Lanes &b) { return each([&](int i) { return a.part[i] + b.part[i]; }); }
+static inline Lanes operator-(const Lanes &a, const Lanes &b) { return each([&](int i) { return a.part[i] - b.part[i]; }); }
+static inline Lanes operator*(const Lanes &a, const Lanes &b) { return each([&](int i) { return a.part[i] * b.part[i]; }); }
+static inline Lanes operator*(const Lanes &a, float b) { return each([&](int i) { return a.part[i] * b; }); }
+static inline Lanes max(const Lanes &a, const Lanes &b) { return each([&](int i) { return a.part[i] > b.part[i] ? a.part[i] : b.part[i]; }); }
+
 // 2^x for x <= 0, flushed at 2^-126: adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits
-static inline Lanes power2(Lanes x) {
-    x = x < -126.f ? Lanes{} - 126.f : x;
-    Lanes whole = x + 12582912.f, f = x - (whole - 12582912.f);
-    Lanes y = 1.535336188319500e-4f * f + 1.339887440266574e-3f;
+static inline Part power2(Part x) {
+    x = x < -126.f ? Part{} - 126.f : x;
+    Part whole = x + 12582912.f, f = x - (whole - 12582912.f);
+    Part y = 1.535336188319500e-4f * f + 1.339887440266574e-3f;
     y = y * f + 9.618437357674640e-3f;
     y = y * f + 5.550332471162809e-2f;
     y = y * f + 2.402264791363012e-1f;
     y = y * f + 6.931472028550421e-1f;
     y = y * f + 1.f;
-    return (Lanes)((Bits)y + ((Bits)whole << 23));
+    return (Part)((Bits)y + ((Bits)whole << 23));
 }
+static inline Lanes power2(const Lanes &x) { return each([&](int i) { return power2(x.part[i]); }); }
 
 // out[i] (+)= sum_j a[i][j] b[j] for U rows at once, whose sums do not wait for each other
 template <int U> static inline void few_rows(float *out, long out_row, const float *a, long a_row, const Lanes *b, bool add) {
     Lanes sum[U];
     for (int u = 0; u < U; u++) sum[u] = add ? *(const Lanes *)(out + u * out_row) : Lanes{};
     #pragma GCC unroll 16
-    for (int j = 0; j < S; j++) for (int u = 0; u < U; u++) sum[u] += a[u * a_row + j] * b[j];
+    for (int j = 0; j < S; j++) for (int u = 0; u < U; u++) sum[u] = sum[u] + b[j] * a[u * a_row + j];
     for (int u = 0; u < U; u++) *(Lanes *)(out + u * out_row) = sum[u];
 }
 static inline void rows_times(float *out, long out_row, const float *a, long a_row, const Lanes *b, int m, bool add) {
     Lanes block[S];
     for (int j = 0; j < S; j++) block[j] = b[j];
     int i = 0;
-    for (; i + 4 <= m; i += 4) few_rows<4>(out + i * out_row, out_row, a + i * a_row, a_row, block, add);
+    for (; i + 2 <= m; i += 2) few_rows<2>(out + i * out_row, out_row, a + i * a_row, a_row, block, add);
     for (; i < m; i++) few_rows<1>(out + i * out_row, out_row, a + i * a_row, a_row, block, add);
 }
 
@@ -76,7 +98,7 @@ static inline void outer(Lanes *out, const Lanes *p, const float *a, long a_row,
     for (int j = 0; j < S; j++) sum[j] = out[j];
     for (int i = 0; i < m; i++) {
         #pragma GCC unroll 16
-        for (int j = 0; j < S; j++) sum[j] += a[i * a_row + j] * p[i];
+        for (int j = 0; j < S; j++) sum[j] = sum[j] + p[i] * a[i * a_row + j];
     }
     for (int j = 0; j < S; j++) out[j] = sum[j];
 }
@@ -95,15 +117,15 @@ extern "C" void forward(const float *q, const float *k, const float *v, float *o
     #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
     for (long job = 0; job < batch * heads * blocks; job++) {
         long head = job / blocks, first = job % blocks * S, left = n - first < S ? n - first : S, base = head / heads * n * row + head % heads * S;
-        Lanes rows[S], qt[S], ot[S] = {}, top = Lanes{} - 1e30f, total = {}, p[TILE];
+        Lanes rows[S], qt[S], ot[S] = {}, top = all(-1e30f), total = {}, p[TILE];
         take(rows, qt, q + base + first * row, row, left);
-        for (Lanes &x : qt) x *= LOG2E / std::sqrt((float)S);
+        for (Lanes &x : qt) x = x * (LOG2E / std::sqrt((float)S));
         for (long t = 0; t < n; t += TILE) {
             int m = n - t < TILE ? n - t : TILE;
             Lanes old = top, sum = {}, part[S] = {};
             rows_times((float *)p, S, k + base + t * row, row, qt, m, false);
-            for (int i = 0; i < m; i++) top = p[i] > top ? p[i] : top;
-            for (int i = 0; i < m; i++) sum += p[i] = power2(p[i] - top);
+            for (int i = 0; i < m; i++) top = max(p[i], top);
+            for (int i = 0; i < m; i++) sum = sum + (p[i] = power2(p[i] - top));
             outer(part, p, v + base + t * row, row, m);
             Lanes fade = power2(old - top);
             total = total * fade + sum;
@@ -128,7 +150,7 @@ extern "C" void backward(const float *q, const float *k, const float *v, const f
         long left = n - first < S ? n - first : S, base = head / heads * n * row + head % heads * S, here = base + first * row;
         Lanes qr[S], qt[S], gr[S], gt[S], our[S], ot[S], gqt[S] = {}, dot = {}, l = {}, p[TILE], d[TILE];
         take(qr, qt, q + here, row, left); take(gr, gt, go + here, row, left); take(our, ot, o + here, row, left);
-        for (int j = 0; j < S; j++) { dot += gt[j] * ot[j]; qr[j] *= scale; qt[j] *= LOG2E * scale; }
+        for (int j = 0; j < S; j++) { dot = dot + gt[j] * ot[j]; qr[j] = qr[j] * scale; qt[j] = qt[j] * (LOG2E * scale); }
         for (int i = 0; i < left; i++) l[i] = norm[head * n + first + i];
         for (long t = 0; t < n; t += TILE) {
             int m = n - t < TILE ? n - t : TILE;
@@ -146,7 +168,7 @@ extern "C" void backward(const float *q, const float *k, const float *v, const f
 """
 
 # %% ../nbs/lib/09_apfm.ipynb #09012g
-_FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp -fPIC -shared".split()  # no -ffast-math: sums keep their order
+_FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-strict-aliasing -fopenmp -fPIC -shared".split()  # no -ffast-math: sums keep their order
 
 @functools.cache
 def kernel() -> ctypes.CDLL: # With `forward` and `backward`, or None
