@@ -80,6 +80,7 @@ class Diffused(Training):
     patch: Patch
     lr: PositiveFloat
     schedule: Literal["cosine", "constant"]
+    lr_final: float = Field(gt=0, le=1)  # Share of the rate that "cosine" ends with
     weight_decay: NonNegativeFloat
     clip: NonNegativeFloat               # Largest norm of the gradient; 0: none
     ema: float = Field(ge=0, lt=1)

@@ -94,6 +94,7 @@ def rate(
     i:int,           # Iteration
     iterations:int,  # Their number
     schedule:str|Callable="cosine", # "cosine", "constant" or a function (iteration, iterations) → factor
+    final:float=0.01, # What "cosine" ends with
 ) -> float:          # Factor on the initial learning rate
     "The learning rate's course."
     if callable(schedule): return float(schedule(i, iterations))
@@ -101,7 +102,7 @@ def rate(
     if schedule != "cosine": raise ValueError(f'schedule = {schedule!r} is not known: "cosine", "constant" or a function (iteration, iterations) → factor')
     warm = max(1, iterations // 50)
     if i < warm: return (i + 1) / warm
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (i - warm) / max(1, iterations - warm)))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (i - warm) / max(1, iterations - warm)))
 
 # %% ../nbs/lib/13_training.ipynb #6698cc01
 def save_checkpoint(
@@ -201,6 +202,7 @@ class Trainer:
     patch: int = 64                 # Side of the training patches on the PAN grid; paper: 64
     lr: float = 1e-3                # Paper: 0.001
     schedule: str | Callable = "cosine" # See `rate`
+    lr_final: float = 0.01          # Share of the rate that "cosine" ends with
     weight_decay: float = 0.
     make_optimizer: Callable = None # net → optimiser, with rates of its own in place of lr and weight_decay; None: AdamW
     turn: Callable = None           # (net, iteration) → context manager around the iteration, such as `phase` of L-BAF
@@ -240,8 +242,8 @@ class Trainer:
 
     def _shape(self):
         "Everything that shapes the run, as JSON has it."
-        mine = {k: getattr(self, k) for k in ("iterations", "batch", "patch", "schedule", "clip", "ema", "seed", "mixed_precision")}
-        if callable(self.schedule): mine["schedule"] = [rate(int(i), self.iterations, self.schedule) for i in np.linspace(0, self.iterations - 1, 64)]
+        mine = {k: getattr(self, k) for k in ("iterations", "batch", "patch", "schedule", "lr_final", "clip", "ema", "seed", "mixed_precision")}
+        if callable(self.schedule): mine["schedule"] = [rate(int(i), self.iterations, self.schedule, self.lr_final) for i in np.linspace(0, self.iterations - 1, 64)]
         groups = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
         return json.loads(json.dumps({**mine, "optimizer": [type(self.optimizer).__name__, groups], **self.fingerprint}, default=str))
 
@@ -288,7 +290,7 @@ class Trainer:
         return loss, asked > 0
 
     def _step(self, batch, i, asked):
-        for g, lr in zip(self.optimizer.param_groups, self._rates): g["lr"] = lr * rate(i, self.iterations, self.schedule)
+        for g, lr in zip(self.optimizer.param_groups, self._rates): g["lr"] = lr * rate(i, self.iterations, self.schedule, self.lr_final)
         with self.turn(self.net, i) if self.turn else nullcontext():
             loss = self._model(batch)
             value, stop = self._agree(loss, asked)
