@@ -306,7 +306,7 @@ def _noise(seed, draw, like, places):
     return out
 
 def _check(self:Diffusion, net, pan, lms, ms, method, eta, window, overlap, blend, batch, callback):
-    "One ValueError for what cannot be sampled; the window and the overlap that will be used"
+    "One ValueError for what cannot be sampled; the window, overlap and batch that will be used"
     images = dict(pan=pan, lms=lms, ms=ms)
     check_images(images); check_kinds(images)
     window = window or getattr(net, "window", 64)
@@ -316,10 +316,11 @@ def _check(self:Diffusion, net, pan, lms, ms, method, eta, window, overlap, blen
     if method == "ddpm" and eta: raise ValueError("eta belongs to ddim; ddpm always adds the noise of eq. (5)")
     if blend not in ("step", "run"): raise ValueError(f"blend {blend!r} is unknown; choose step or run")
     if blend == "run" and callback: raise ValueError("callback sees whole images; it needs blend='step'")
+    if batch is None: batch = max(4 * 64**2 // window**2, 1)
     if not batch >= 1: raise ValueError(f"batch must be at least 1, found {batch}")
     if window % 4 or overlap % 4 or not 0 <= overlap <= window // 2:
         raise ValueError(f"window and overlap must be multiples of 4, overlap at most half; found {window} and {overlap}")
-    return window, overlap
+    return window, overlap, batch
 
 def _which(index, n):
     "The number of each image, (n,)"
@@ -348,13 +349,13 @@ def sample(self:Diffusion,
            window:int=None, # Side of the windows; None: net.window, or 64
            overlap:int=None, # Overlap of the windows; None: a quarter
            blend:str="step", # Blend windows at every "step", or once a "run" is over
-           batch:int=4, # Windows the network gets at once; memory grows with it
+           batch:int=None, # Windows the network gets at once, memory grows with it; None: as many as four of 64x64 have pixels
           ) -> Tensor: # (N, B, H, W) in [0, 1]
     """Sharpened images: from noise to a residual, added to lms. ValueError on bad input
 
     `blend="step"` holds a few arrays of the images' size (the state, the estimate, the noise); `blend="run"` is the one whose memory
     beyond input and output does not grow with the images."""
-    window, overlap = self._check(net, pan, lms, ms, method, eta, window, overlap, blend, batch, callback)
+    window, overlap, batch = self._check(net, pan, lms, ms, method, eta, window, overlap, blend, batch, callback)
     seed, index = whole_number(seed, "seed"), _which(index, len(lms))
     times, images = spaced(self.steps, steps), dict(pan=pan, lms=lms, ms=ms)
 

@@ -6,6 +6,7 @@
 __all__ = ['GAINS', 'filter_written', 'low_modes', 'filter_low', 'fmim']
 
 # %% ../nbs/lib/08_fmim.ipynb #08002
+import functools
 import math
 import torch
 from torch import Tensor
@@ -23,25 +24,28 @@ def filter_written(x:Tensor, # Spatial feature, (N, C, H, W), real
     return torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real      # eq. 18
 
 # %% ../nbs/lib/08_fmim.ipynb #08008
+@functools.lru_cache(32)
+@torch.inference_mode(False)  # what is kept must do for training too
 def low_modes(h:int, # Height
               w:int, # Width
-              like:Tensor, # Gives device and dtype
-             ) -> Tensor: # Φ, shape (h·w, 8), or fewer columns for an axis of length 1
+              dtype:torch.dtype=torch.float32,
+              device="cpu",
+             ) -> Tensor: # Φ, shape (h·w, 8), or fewer columns for an axis of length 1; shared, not to be changed
     "Cosines and sines of the frequencies in the central 2x2 block of a centred spectrum"
-    k, l = (torch.arange(-min(n - 1, 1), 1, dtype=torch.float64, device=like.device) for n in (h, w))
-    y, x = (torch.arange(n, dtype=torch.float64, device=like.device) / n for n in (h, w))
+    k, l = (torch.arange(-min(n - 1, 1), 1, dtype=torch.float64, device=device) for n in (h, w))
+    y, x = (torch.arange(n, dtype=torch.float64, device=device) / n for n in (h, w))
     theta = 2 * math.pi * (y[:, None, None, None] * k[:, None] + x[:, None, None] * l)    # (h, w, k, l)
     theta = theta.flatten(2).flatten(0, 1)
-    return torch.cat([theta.cos(), theta.sin()], 1).to(like.dtype)
+    return torch.cat([theta.cos(), theta.sin()], 1).to(dtype)
 
 # %% ../nbs/lib/08_fmim.ipynb #08010
 def filter_low(x:Tensor, # Spatial feature, (N, C, H, W), real
                s:float, # Gain of the lowest frequencies
               ) -> Tensor: # Same shape
     "Eqs. (17-18) through a projection on the four masked modes: the same as `filter_written`, several times faster"
-    (h, w), phi = x.shape[-2:], low_modes(*x.shape[-2:], x)
+    (h, w), phi = x.shape[-2:], low_modes(*x.shape[-2:], x.dtype, x.device).expand(len(x), -1, -1)
     tokens = x.permute(0, 2, 3, 1).flatten(1, 2)                     # (N, HW, C): a view when x is channels_last
-    tokens = tokens + phi @ (phi.T @ tokens * ((s - 1) / (h * w)))
+    tokens = torch.baddbmm(tokens, phi, phi.mT @ tokens, alpha=(s - 1) / (h * w))
     return tokens.unflatten(1, (h, w)).permute(0, 3, 1, 2)
 
 # %% ../nbs/lib/08_fmim.ipynb #08014
