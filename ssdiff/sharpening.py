@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['Box', 'windows', 'Part', 'Scene', 'ArrayScene', 'check_scene', 'ClassicalMethod', 'NetworkMethod', 'find_weights',
-           'get_method', 'network_method', 'Window', 'sharpen_window', 'sharpen_windows', 'as_dtype', 'sharpen_arrays',
-           'sample_quality']
+           'get_method', 'network_method', 'as_dtype', 'Window', 'sharpen_window', 'sharpen_windows', 'sharpen_scene',
+           'as_array', 'sharpen_arrays', 'on_dask', 'sample_quality']
 
 # %% ../nbs/lib/40_sharpening.ipynb #40004
+from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from importlib.resources import files
@@ -142,15 +144,16 @@ def check_scene(scene:Scene,
                 sensor:Sensor, # With the full scale that the numbers are to be divided by
                 boxes:list,    # Windows to look through
                 track=lambda it, **_: it, # Shows progress
-               ) -> None:
+               ) -> bool:      # Whether some pixel lacks data
     "ValueError if the bands are not the sensor's, a value lies above full scale, or there is no pixel with data."
     if scene.bands != sensor.n_bands: raise ValueError(f"ms has {scene.bands} bands but {sensor.name} has {sensor.n_bands} ({', '.join(b.name for b in sensor.bands)}); name the right sensor or select these bands")
-    largest, any_valid = 0., False
+    largest, pixels = 0., 0
     for part in track((scene.read(b) for b in boxes), total=len(boxes), description="checking"):
-        if not part.valid.any(): continue
-        any_valid, largest = True, max(largest, part.pan[0][part.valid].max(), part.ms.max())
-    if not any_valid: raise ValueError("there is no pixel where both pan and ms have data; are they of the same place?")
+        pixels += part.valid.sum()
+        if part.valid.any(): largest = max(largest, part.pan[0][part.valid].max(), part.ms.max())
+    if not pixels: raise ValueError("there is no pixel where both pan and ms have data; are they of the same place?")
     if largest > sensor.full_scale: raise ValueError(f"the largest value is {largest:g}, above the full scale {sensor.full_scale} of {sensor.name}; name the right sensor, or say what is the largest possible value (full_scale=…, --full-scale …)")
+    return bool(pixels < scene.inner.h*scene.inner.w)
 
 # %% ../nbs/lib/40_sharpening.ipynb #40020
 @dataclass(frozen=True)
@@ -161,6 +164,9 @@ class ClassicalMethod:
     known:dict=None # What it concluded from the scene
     window = 1024   # Side of its windows unless told otherwise
     random = False
+
+    @property
+    def label(self) -> str: return self.name
 
     @property
     def scheme(self): return SCHEMES[self.name]
@@ -210,6 +216,9 @@ class NetworkMethod:
 
     @property
     def random(self) -> bool: return self.steps is not None
+
+    @property
+    def label(self) -> str: return f"{type(self.net).__name__}, {self.steps} steps" if self.random else type(self.net).__name__
 
     def around(self, box:Box) -> Box:
         (y, h), (x, w) = (self._cover(a, n) for a, n in zip(box[:2], box[2:]))
@@ -264,6 +273,7 @@ def get_method(name:str,        # Of a classical method or a network, in any cas
                weights=None,    # A path, or the network itself; None: the package's own weights
                steps:int=None,  # Of a diffusion model; None: 10
                device="cpu",    # Where a network runs
+               batch:int=8,     # Patches that a network gets at once
               ): # A method
     "The method of that name. ValueError names the known ones."
     known = {n.lower(): n for n in (*SCHEMES, "SSDiff", *names())}
@@ -273,7 +283,7 @@ def get_method(name:str,        # Of a classical method or a network, in any cas
         if weights is not None or steps is not None: raise ValueError(f"{name} has no weights and takes no steps; leave them out")
         return ClassicalMethod(name, sensor)
     net = weights if isinstance(weights, torch.nn.Module) else _open_network(name, sensor, weights)
-    return network_method(net, sensor, steps, device)
+    return network_method(net, sensor, steps, device, batch)
 
 def _open_network(name, sensor, weights):
     path = find_weights(name, sensor.n_bands, weights)
@@ -284,6 +294,7 @@ def network_method(net:torch.nn.Module, # SSDiff or a `Baseline`
                    sensor:Sensor,
                    steps:int=None,      # Of a diffusion model; None: 10
                    device="cpu",
+                   batch:int=8,         # Patches at once
                   ) -> NetworkMethod:
     "The method that runs a network. ValueError if it is for other bands."
     if net.bands != sensor.n_bands: raise ValueError(f"the weights are for {net.bands} bands but {sensor.name} has {sensor.n_bands}; pass others, or name the right sensor")
@@ -291,46 +302,9 @@ def network_method(net:torch.nn.Module, # SSDiff or a `Baseline`
     if not diffuses and steps is not None: raise ValueError(f"{type(net).__name__} is no diffusion model and takes no steps; leave them out")
     try: net = net.to(device).eval()
     except (RuntimeError, AssertionError) as e: raise ValueError(f"device {device!r} cannot be used ({str(e).splitlines()[0]}); choose cpu, or another") from None
-    return NetworkMethod(net, sensor, net.window, net.window//16*4, check_whole(steps or 10, "steps") if diffuses else None)
+    return NetworkMethod(net, sensor, net.window, net.window//16*4, check_whole(10 if steps is None else steps, "steps") if diffuses else None, check_whole(batch, "batch"))
 
 # %% ../nbs/lib/40_sharpening.ipynb #40030
-class Window(NamedTuple):
-    "What became of a window."
-    box:Box
-    image:np.ndarray     # (B,h,w) digital numbers; the mean of the samples
-    deviation:np.ndarray # (B,h,w) their standard deviation; None of a single one
-    valid:np.ndarray     # (h,w), False: no data, the numbers mean nothing
-
-def sharpen_window(scene:Scene, method, seeds:range, box:Box) -> Window:
-    "One window, sampled once for every seed."
-    part = scene.read(method.around(box))
-    valid = part.valid[box.inside(part.box)]
-    several, shape = len(seeds) > 1, (scene.bands, box.h, box.w)
-    if not valid.any(): return Window(box, np.zeros(shape), np.zeros(shape) if several else None, valid)
-    mean, square = 0., 0.
-    for k, seed in enumerate(seeds, 1):                       # Welford: no cancellation, and memory does not grow with the samples
-        image = method.sharpen(part, box, seed)
-        delta = image - mean
-        mean = mean + delta/k
-        square = square + delta*(image - mean)
-    return Window(box, mean, np.sqrt(square/(len(seeds) - 1)) if several else None, valid)
-
-# %% ../nbs/lib/40_sharpening.ipynb #40031
-def sharpen_windows(scene:Scene,
-                    method,            # As `get_method` returns it
-                    window:int=None,   # Side of the windows, which does not change the result; None: the method's
-                    samples:int=1,     # How often a diffusion model is sampled
-                    seed:int=0,        # Of the first sample; the others follow
-                    each=map,          # (f, boxes) → f of each box, in order
-                    track=lambda it, **_: it, # Shows progress
-                   ):                  # Iterator over `Window`
-    "Sharpen a scene window by window."
-    if check_whole(samples, "samples") > 1 and not method.random: raise ValueError("samples needs a method that samples: SSDiff or PanDiff; leave it out")
-    boxes = windows(scene.shape, window or method.window)
-    method = method.prepare(scene, boxes, each, track)
-    yield from track(each(partial(sharpen_window, scene, method, range(seed, seed+samples)), boxes), total=len(boxes), description="sharpening")
-
-# %% ../nbs/lib/40_sharpening.ipynb #40033
 def as_dtype(image:np.ndarray,  # (B,h,w) float64
              valid:np.ndarray,  # (h,w)
              dtype,             # To become
@@ -347,7 +321,61 @@ def as_dtype(image:np.ndarray,  # (B,h,w) float64
     step = np.nextafter(dtype.type(nodata), dtype.type(np.inf)) if dtype.kind == "f" else dtype.type(nodata + (1 if nodata < limits.max else -1))
     return np.where(valid, np.where(image == nodata, step, image), dtype.type(nodata))
 
+# %% ../nbs/lib/40_sharpening.ipynb #40033
+class Window(NamedTuple):
+    "What became of a window."
+    box:Box
+    image:np.ndarray     # (B,h,w) digital numbers, as `finish` leaves them; the mean of the samples
+    deviation:np.ndarray # (B,h,w) float32, their standard deviation, NaN without data; None of a single one
+
+def sharpen_window(scene:Scene, method, seeds:range, finish, box:Box) -> Window:
+    "One window, sampled once for every seed."
+    part = scene.read(method.around(box))
+    valid, mean, square = part.valid[box.inside(part.box)], np.zeros((scene.bands, box.h, box.w)), 0.
+    for k, seed in enumerate(seeds if valid.any() else (), 1): # Welford: no cancellation, and memory does not grow with the samples
+        image = method.sharpen(part, box, seed)
+        delta = image - mean
+        mean = mean + delta/k
+        square = square + delta*(image - mean)
+    deviation = np.where(valid, np.sqrt(square/(len(seeds) - 1)), np.nan).astype(np.float32) if len(seeds) > 1 else None
+    return Window(box, finish(mean, valid), deviation if deviation is None else np.broadcast_to(deviation, mean.shape))
+
+# %% ../nbs/lib/40_sharpening.ipynb #40034
+def sharpen_windows(scene:Scene,
+                    method,            # As `get_method` returns it
+                    finish:Callable,   # (image, valid) → what is kept of it, such as `as_dtype`
+                    window:int=None,   # Side of the windows, which does not change the result; None: the method's
+                    samples:int=1,     # How often a diffusion model is sampled
+                    seed:int=0,        # Of the first sample; the others follow
+                    each=map,          # (f, boxes) → f of each box, in order
+                    track=lambda it, **_: it, # Shows progress
+                   ):                  # Iterator over `Window`
+    "Sharpen a scene window by window."
+    if check_whole(samples, "samples") > 1 and not method.random: raise ValueError("samples needs a method that samples: SSDiff or PanDiff; leave it out")
+    boxes = windows(scene.shape, window or method.window)
+    method = method.prepare(scene, boxes, each, track)
+    yield from track(each(partial(sharpen_window, scene, method, range(seed, seed+samples), finish), boxes), total=len(boxes), description="sharpening")
+
 # %% ../nbs/lib/40_sharpening.ipynb #40035
+def sharpen_scene(scene:Scene,
+                  sensor:Sensor,
+                  method,      # As `get_method` returns it
+                  dtype,       # Of the result
+                  nodata=None, # The value that means no data
+                  track=lambda it, **_: it, # Shows progress
+                  **how,       # Of `sharpen_windows`
+                 ) -> tuple:   # (B,H,W) where PAN is; with samples also their standard deviation, float32
+    "Sharpen a scene into memory."
+    check_scene(scene, sensor, windows(scene.shape, 1024), track)
+    several, shape = how.get("samples", 1) > 1, (scene.bands, *scene.shape)
+    images = (np.empty(shape, dtype), np.empty(shape, np.float32))[:1+several]
+    for w in sharpen_windows(scene, method, partial(as_dtype, dtype=dtype, full_scale=sensor.full_scale, nodata=nodata), track=track, **how):
+        for whole, part in zip(images, (w.image, w.deviation)): whole[w.box.inside(Box(0, 0, *scene.shape))] = part
+    return tuple(x[scene.inner.inside(Box(0, 0, *scene.shape))] for x in images)
+
+# %% ../nbs/lib/40_sharpening.ipynb #40036
+def as_array(x) -> np.ndarray: return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+
 def sharpen_arrays(pan,        # (1,4h,4w) or (4h,4w), digital numbers, NumPy or torch
                    ms,         # (B,h,w)
                    sensor,     # Name or `Sensor`
@@ -355,20 +383,35 @@ def sharpen_arrays(pan,        # (1,4h,4w) or (4h,4w), digital numbers, NumPy or
                    **how,      # Of `sharpen_windows`
                   ):           # (B,4h,4w), type and kind of `ms`; with samples: mean, and deviation (float32)
     "Sharpen a pair in memory; NaN is where there is no data."
-    torchy = isinstance(ms, torch.Tensor)
-    pan, ms = (x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x) for x in (pan, ms))
-    scene, sensor, several = ArrayScene(pan, ms), get_sensor(sensor), how.get("samples", 1) > 1
-    check_scene(scene, sensor, windows(scene.shape, 1024))
-    shape, nodata = (scene.bands, *scene.shape), np.nan if ms.dtype.kind == "f" else None
-    image, deviation = np.empty(shape, ms.dtype), np.empty(shape, np.float32) if several else None
-    for w in sharpen_windows(scene, method, **how):
-        at = w.box.inside(Box(0, 0, *scene.shape))
-        image[at] = as_dtype(w.image, w.valid, ms.dtype, sensor.full_scale, nodata)
-        if several: deviation[at] = np.where(w.valid, w.deviation, np.nan)
-    image, deviation = (torch.from_numpy(x) if torchy and x is not None else x for x in (image, deviation))
-    return (image, deviation) if several else image
+    torchy, pan, ms = isinstance(ms, torch.Tensor), as_array(pan), as_array(ms)
+    images = sharpen_scene(ArrayScene(pan, ms), get_sensor(sensor), method, ms.dtype, np.nan if ms.dtype.kind == "f" else None, **how)
+    images = tuple(torch.from_numpy(x) if torchy else x for x in images)
+    return images if len(images) > 1 else images[0]
 
-# %% ../nbs/lib/40_sharpening.ipynb #40048
+# %% ../nbs/lib/40_sharpening.ipynb #40049
+def _same(f): return f
+
+def _call(f, *box): return f(Box(*box))
+
+def _each_on(client, f, boxes):
+    "f of every box, in order; f is sent once, and again to whoever has lost it."
+    job, waiting = client.submit(_same, f, pure=False), deque()
+    for box in boxes:
+        waiting.append(client.submit(_call, job, *box, pure=False))
+        if len(waiting) > 2*sum(client.nthreads().values()): yield waiting.popleft().result()
+    while waiting: yield waiting.popleft().result()
+
+@contextmanager
+def on_dask(scheduler:str # Address of a running scheduler, such as tcp://10.0.0.1:8786
+           ): # `each`, for as long as the block lasts
+    "Hand windows to the workers of a Dask cluster. OSError if there is none."
+    try: from dask.distributed import Client
+    except ImportError: raise ValueError("scheduler needs Dask; install it: pip install ssdiff[dask]") from None
+    try: client = Client(scheduler, timeout=20)
+    except (OSError, ValueError) as e: raise OSError(f"no Dask scheduler answers at {scheduler}; start one (dask scheduler) and workers that see the same files (dask worker {scheduler})") from e
+    with client: yield partial(_each_on, client)
+
+# %% ../nbs/lib/40_sharpening.ipynb #40052
 def sample_quality(scene:Scene,
                    read:Callable,   # Box → (B,h,w), the sharpened image there
                    sensor:Sensor,
