@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Box', 'windows', 'Part', 'Scene', 'ArrayScene', 'check_scene', 'ClassicalMethod', 'NetworkMethod', 'find_weights',
-           'get_method', 'network_method', 'as_dtype', 'Window', 'sharpen_window', 'sharpen_windows', 'sharpen_scene',
-           'as_array', 'sharpen_arrays', 'on_dask', 'sample_quality']
+           'get_method', 'network_method', 'toy_network', 'as_dtype', 'Window', 'sharpen_window', 'sharpen_windows',
+           'sharpen_scene', 'as_array', 'sharpen_arrays', 'on_dask', 'sample_quality']
 
 # %% ../nbs/lib/40_sharpening.ipynb #40004
 from collections import deque
@@ -304,7 +304,21 @@ def network_method(net:torch.nn.Module, # SSDiff or a `Baseline`
     except (RuntimeError, AssertionError) as e: raise ValueError(f"device {device!r} cannot be used ({str(e).splitlines()[0]}); choose cpu, or another") from None
     return NetworkMethod(net, sensor, net.window, net.window//16*4, check_whole(10 if steps is None else steps, "steps") if diffuses else None, check_whole(batch, "batch"))
 
-# %% ../nbs/lib/40_sharpening.ipynb #40030
+# %% ../nbs/lib/40_sharpening.ipynb #40028
+def toy_network(bands:int=4, # B
+                window:int=32, # Side of its patches
+                seed:int=0,
+               ) -> SSDiff: # In evaluation mode
+    "An untrained network whose estimates are small."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = SSDiff(bands, window=window).eval()
+        for p in net.parameters():
+            if p.ndim > 1 and not p.any(): torch.nn.init.kaiming_uniform_(p.data)  # starts as zero, and would let no noise through
+    for p in (*net.head[-1].parameters(), *net.skip.parameters()): p.data.mul_(.05)
+    return net
+
+# %% ../nbs/lib/40_sharpening.ipynb #40032
 def as_dtype(image:np.ndarray,  # (B,h,w) float64
              valid:np.ndarray,  # (h,w)
              dtype,             # To become
@@ -321,7 +335,7 @@ def as_dtype(image:np.ndarray,  # (B,h,w) float64
     step = np.nextafter(dtype.type(nodata), dtype.type(np.inf)) if dtype.kind == "f" else dtype.type(nodata + (1 if nodata < limits.max else -1))
     return np.where(valid, np.where(image == nodata, step, image), dtype.type(nodata))
 
-# %% ../nbs/lib/40_sharpening.ipynb #40033
+# %% ../nbs/lib/40_sharpening.ipynb #40035
 class Window(NamedTuple):
     "What became of a window."
     box:Box
@@ -340,7 +354,7 @@ def sharpen_window(scene:Scene, method, seeds:range, finish, box:Box) -> Window:
     deviation = np.where(valid, np.sqrt(square/(len(seeds) - 1)), np.nan).astype(np.float32) if len(seeds) > 1 else None
     return Window(box, finish(mean, valid), deviation if deviation is None else np.broadcast_to(deviation, mean.shape))
 
-# %% ../nbs/lib/40_sharpening.ipynb #40034
+# %% ../nbs/lib/40_sharpening.ipynb #40036
 def sharpen_windows(scene:Scene,
                     method,            # As `get_method` returns it
                     finish:Callable,   # (image, valid) → what is kept of it, such as `as_dtype`
@@ -356,7 +370,7 @@ def sharpen_windows(scene:Scene,
     method = method.prepare(scene, boxes, each, track)
     yield from track(each(partial(sharpen_window, scene, method, range(seed, seed+samples), finish), boxes), total=len(boxes), description="sharpening")
 
-# %% ../nbs/lib/40_sharpening.ipynb #40035
+# %% ../nbs/lib/40_sharpening.ipynb #40037
 def sharpen_scene(scene:Scene,
                   sensor:Sensor,
                   method,      # As `get_method` returns it
@@ -373,7 +387,7 @@ def sharpen_scene(scene:Scene,
         for whole, part in zip(images, (w.image, w.deviation)): whole[w.box.inside(Box(0, 0, *scene.shape))] = part
     return tuple(x[scene.inner.inside(Box(0, 0, *scene.shape))] for x in images)
 
-# %% ../nbs/lib/40_sharpening.ipynb #40036
+# %% ../nbs/lib/40_sharpening.ipynb #40038
 def as_array(x) -> np.ndarray: return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
 
 def sharpen_arrays(pan,        # (1,4h,4w) or (4h,4w), digital numbers, NumPy or torch
@@ -388,7 +402,7 @@ def sharpen_arrays(pan,        # (1,4h,4w) or (4h,4w), digital numbers, NumPy or
     images = tuple(torch.from_numpy(x) if torchy else x for x in images)
     return images if len(images) > 1 else images[0]
 
-# %% ../nbs/lib/40_sharpening.ipynb #40049
+# %% ../nbs/lib/40_sharpening.ipynb #40051
 def _same(f): return f
 
 def _call(f, *box): return f(Box(*box))
@@ -411,7 +425,7 @@ def on_dask(scheduler:str # Address of a running scheduler, such as tcp://10.0.0
     except (OSError, ValueError) as e: raise OSError(f"no Dask scheduler answers at {scheduler}; start one (dask scheduler) and workers that see the same files (dask worker {scheduler})") from e
     with client: yield partial(_each_on, client)
 
-# %% ../nbs/lib/40_sharpening.ipynb #40052
+# %% ../nbs/lib/40_sharpening.ipynb #40054
 def sample_quality(scene:Scene,
                    read:Callable,   # Box → (B,h,w), the sharpened image there
                    sensor:Sensor,
