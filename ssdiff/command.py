@@ -17,7 +17,7 @@ def progress_bars(show:bool=True):
     "A function `track` that shows how far a loop is, on the terminal."
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    columns = TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TextColumn("windows"), TimeElapsedColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), disable=not show) as bars: yield bars.track
 
 # %% ../nbs/lib/43_command.ipynb #43008
@@ -84,6 +84,7 @@ def _from_files(scene, out, sensor, method, dtype, nodata, uncertainty, overview
 def _adapted(method, scene, iterations, keep, seed, track):
     "The method, its network fine-tuned on the scene if that is wished."
     if not iterations: return method
+    if not method.random: raise ValueError(f"adapt fine-tunes SSDiff; {method.label} takes no adapt, leave it out")
     from ssdiff.adapt import adapt
     return replace(method, net=adapt(method.net, scene(), method.sensor, iterations, seed=seed, keep=keep, track=track))
 

@@ -196,12 +196,10 @@ def _tensors(part): return upsample23(torch.from_numpy(part.ms)[None]), torch.fr
 # %% ../nbs/lib/40_sharpening.ipynb #40022
 _LMS = 40 # PAN pixels that the interpolation of MS looks around
 
-class _Pairs:
-    "A network that never sees a batch of one."
-    def __init__(self, net): self.net, self.window = net, net.window
-    def __call__(self, *images):
-        if len(images[0]) > 1: return self.net(*images)
-        return self.net(*(x.expand(2, *x.shape[1:]).contiguous() for x in images))[:1]
+class _Full:
+    "A network that only sees full batches."
+    def __init__(self, net, batch): self.net, self.batch = net, batch
+    def __call__(self, *images): return self.net(*(torch.cat([x, x[-1:].expand(self.batch - len(x), *x.shape[1:])]) for x in images))[:len(images[0])]
 
 @dataclass(frozen=True)
 class NetworkMethod:
@@ -244,13 +242,13 @@ class NetworkMethod:
     def _sample(self, images, inner, seed):
         "What a diffusion model makes of the patches, each from noise to image."
         how = dict(steps=self.steps, seed=seed, origin=(inner.y, inner.x), window=self.side, overlap=self.overlap, blend="run", batch=self.batch, progress=False)
-        if isinstance(self.net, SSDiff): return diffusion_of(self.net).sample(_Pairs(self.net), images["pan"], images["lms"], images["ms"], **how)
+        if isinstance(self.net, SSDiff): return diffusion_of(self.net).sample(_Full(self.net, self.batch), images["pan"], images["lms"], images["ms"], **how)
         return self.net.restore(images["pan"], images["lms"], images["ms"], **how)
 
     def _restore(self, images):
         "What any other network makes of them."
-        twice = lambda c: c if len(c["pan"]) > 1 else {k: x.expand(2, *x.shape[1:]).contiguous() for k, x in c.items()}
-        def one(c, places): return self.net.restore(**twice(c))[:len(places)]
+        restore = _Full(self.net.restore, self.batch)
+        def one(c, places): return restore(c["pan"], c["lms"], c["ms"])
         return blend_windows(one, images, self.side, self.overlap, self.batch)
 
 # %% ../nbs/lib/40_sharpening.ipynb #40024
