@@ -23,11 +23,11 @@ def progress_bars(show:bool=True):
 # %% ../nbs/lib/43_command.ipynb #43008
 def _is_array(x): return hasattr(x, "shape") and hasattr(x, "dtype")
 
-def _scene(pan, ms):
+def _scene(pan, ms, bands):
     "A scene, the type of its images, and the value that means no data."
     if _is_array(pan) != _is_array(ms): raise TypeError("pan and ms have to be of one kind: both arrays, or both files")
     from ssdiff.geotiff import GeoScene
-    scene = GeoScene(pan, ms)
+    scene = GeoScene(pan, ms, bands)
     profile = scene.describe["profile"]
     return scene, profile["dtype"], profile["nodata"]
 
@@ -70,7 +70,7 @@ def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), path, or open raste
         if _is_array(pan) and _is_array(ms):
             from ssdiff.sharpening import ArrayScene, as_array
             return sharpen_arrays(pan, ms, s, _adapted(method, lambda: ArrayScene(as_array(pan), as_array(ms)), adapt, keep_weights, seed, track), **how)
-        scene, dtype, nodata = _scene(pan, ms)
+        scene, dtype, nodata = _scene(pan, ms, s.n_bands)
         return _from_files(scene, out, s, _adapted(method, lambda: scene, adapt, keep_weights, seed, track), dtype, nodata, uncertainty, overviews, how)
 
 def _from_files(scene, out, sensor, method, dtype, nodata, uncertainty, overviews, how):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio import Affine
+from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
@@ -45,11 +45,11 @@ def _shift(pan, ms, # Open datasets
     "ValueError if the two cannot be brought together."
     if pan.crs != ms.crs: raise ValueError(f"pan is in {pan.crs} but ms in {ms.crs}; bring one to the other's (gdalwarp -t_srs …)")
     if pan.transform.is_identity and ms.transform.is_identity: return 0, 0
-    to = ~pan.transform*ms.transform
+    to = ~pan.transform @ ms.transform
     steps = math.hypot(to.a, to.d), math.hypot(to.b, to.e)
     if max(abs(s/4 - 1) for s in steps) > .01: raise ValueError(f"an MS pixel is {steps[0]:.4g} x {steps[1]:.4g} PAN pixels, it has to be 4 x 4; resample one of them (gdalwarp -tr …)")
     corners = [(c, r) for c in (0, ms.width) for r in (0, ms.height)]
-    shifts = [(x - 4*c, y - 4*r) for c, r in corners for x, y in [to*(c, r)]]
+    shifts = [(x - 4*c, y - 4*r) for c, r in corners for x, y in [to @ (c, r)]]
     whole = tuple(round(v) for v in shifts[0])
     return whole if max(abs(v - w) for s in shifts for v, w in zip(s, whole)) <= _CLOSE else None
 
@@ -87,12 +87,13 @@ def _reading(path, what):
 def _colours(d) -> list: return [i for i, c in zip(d.indexes, d.colorinterp) if c is not ColorInterp.alpha]
 
 def _read(d, bands, rows, cols) -> tuple: # (B,h,w) float64, valid (h,w)
-    "Part of a dataset, and where it has data: where any band differs from nodata and all are finite."
+    "Part of a dataset, and where it has data: where all bands are finite and none is nodata (if that is 0, which a dark pixel may have: where not all are)."
     at = Window.from_slices(rows, cols)
     image = d.read(bands, window=at).astype(np.float64)
-    valid = np.isfinite(image).all(0)
-    if not all(MaskFlags.all_valid in d.mask_flag_enums[i-1] for i in bands): valid &= d.dataset_mask(window=at) > 0
-    return image, valid
+    valid, flags = np.isfinite(image).all(0), d.mask_flag_enums[bands[0]-1]
+    if MaskFlags.all_valid in flags or (MaskFlags.alpha in flags and len(bands) == d.count): return image, valid
+    masks = d.read_masks(bands, window=at) > 0
+    return image, valid & (masks.any(0) if d.nodata == 0 else masks.all(0))
 
 # %% ../nbs/lib/41_geotiff.ipynb #41017
 class GeoScene(Scene):
@@ -100,18 +101,19 @@ class GeoScene(Scene):
     def __init__(self,
                  pan, # Path or dataset
                  ms,  # Path or dataset
+                 bands:int=None, # How many there should be; then a band called alpha, as GDAL calls the fourth of four bytes, may be one of them
                 ):
         self.pan, self.ms, self.notes, self.grid = file_name(pan), file_name(ms), [], None
         with _reading(self.pan, "pan") as p, _reading(self.ms, "ms") as m:
-            self._check(p, m)
+            self._check(p, m, bands)
             self._align(p, m)
             self.describe = _description(p, m, self)
 
-    def _check(self, p, m):
+    def _check(self, p, m, bands):
         for d, what in ((p, "pan"), (m, "ms")):
             if any(t.startswith("complex") for t in d.dtypes): raise ValueError(f"{what} {d.name} holds complex numbers; an image is needed")
         if len(_colours(p)) != 1: raise ValueError(f"pan {p.name} has {len(_colours(p))} bands, it has to have one; are the files given in the order PAN, MS?")
-        self.pan_bands, self.ms_bands = _colours(p), _colours(m)
+        self.pan_bands, self.ms_bands = _colours(p), list(m.indexes) if m.count == bands else _colours(m)
         self.bands = len(self.ms_bands)
 
     def _align(self, p, m):
@@ -122,7 +124,7 @@ class GeoScene(Scene):
             if not 0 <= 4*m.height - p.height < 4 or not 0 <= 4*m.width - p.width < 4: raise ValueError(f"the files say nothing about their place, and ms is {m.height}x{m.width} but a quarter of pan {p.height/4:g}x{p.width/4:g}")
         if shift is None:
             self.ms_size, shift = (-(-p.height//4), -(-p.width//4)), (0, 0)
-            self.grid = dict(transform=p.transform*Affine.scale(4), height=self.ms_size[0], width=self.ms_size[1], crs=p.crs)
+            self.grid = dict(transform=p.transform @ Affine.scale(4), height=self.ms_size[0], width=self.ms_size[1], crs=p.crs)
             self.notes.append("MS does not lie on the grid of PAN; resampled (cubic)")
         axes = [_axis(n, k, s) for n, k, s in zip((p.height, p.width), self.ms_size, shift[::-1])]
         self.pan_start, size, self.ms_start, into, self.shape = zip(*axes)
@@ -153,9 +155,9 @@ def _description(p, m, scene) -> dict:
     keep, dtype = scene.ms_bands, m.dtypes[0]
     nodata = next((v for v in (m.nodata, p.nodata) if _fits(v, dtype)), None)
     profile = dict(height=scene.inner.h, width=scene.inner.w, count=len(keep), dtype=dtype, nodata=nodata, crs=p.crs,
-                   transform=p.transform*Affine.translation(*scene.pan_start[::-1]))
+                   transform=p.transform @ Affine.translation(*scene.pan_start[::-1]))
     pick = lambda values: tuple(values[i-1] for i in keep)
-    after = dict(descriptions=pick(m.descriptions), units=pick(m.units), scales=pick(m.scales), offsets=pick(m.offsets), colorinterp=pick(m.colorinterp))
+    after = dict(descriptions=pick(m.descriptions), units=pick(m.units), scales=pick(m.scales), offsets=pick(m.offsets), colorinterp=tuple(ColorInterp.undefined if c is ColorInterp.alpha else c for c in pick(m.colorinterp)))
     if (p.height, p.width) == (scene.inner.h, scene.inner.w) and p.rpcs: after["rpcs"] = p.rpcs
     return dict(profile=profile, after=after, tags=m.tags(), band_tags=[{k: v for k, v in m.tags(i).items() if not k.startswith("STATISTICS_")} for i in keep])
 
