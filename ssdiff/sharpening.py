@@ -419,7 +419,7 @@ def on_dask(scheduler:str # Address of a running scheduler, such as tcp://10.0.0
     "Hand windows to the workers of a Dask cluster. OSError if there is none."
     try: from dask.distributed import Client
     except ImportError: raise ValueError("scheduler needs Dask; install it: pip install ssdiff[dask]") from None
-    try: client = Client(scheduler, timeout=20)
+    try: client = Client(scheduler, timeout=10)
     except (OSError, ValueError) as e: raise OSError(f"no Dask scheduler answers at {scheduler}; start one (dask scheduler) and workers that see the same files (dask worker {scheduler})") from e
     with client: yield partial(_each_on, client)
 
