@@ -9,6 +9,7 @@ __all__ = ['write_tiff', 'file_name', 'GeoScene', 'new_tiffs', 'check_output', '
 import math
 import os
 import shutil
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -75,10 +76,9 @@ def file_name(source, # Path, or an open dataset
     return source.name
 
 @contextmanager
-def _reading(path, what):
-    "An open dataset; whatever goes wrong while reading is one ValueError."
-    try:
-        with rasterio.open(path) as d: yield d
+def _one_error(path, what):
+    "Whatever goes wrong while reading is one ValueError."
+    try: yield
     except RasterioError as e:
         why = str(e.__cause__ or e).splitlines()[0] if Path(path).exists() or str(path).startswith("/vsi") else "no such file"
         raise ValueError(f"{what} {path} cannot be read ({why}); is it complete? copy or download it again") from e
@@ -97,17 +97,28 @@ def _read(d, bands, rows, cols) -> tuple: # (B,h,w) float64, valid (h,w)
 
 # %% ../nbs/lib/41_geotiff.ipynb #41017
 class GeoScene(Scene):
-    "A pair of files. Holds no open file, so that it can be sent to another process."
+    "A pair of files. Can be sent to another process or thread, which opens the files for itself."
     def __init__(self,
                  pan, # Path or dataset
                  ms,  # Path or dataset
                  bands:int=None, # How many there should be; then a band called alpha, as GDAL calls the fourth of four bytes, may be one of them
                 ):
-        self.pan, self.ms, self.notes, self.grid = file_name(pan), file_name(ms), [], None
-        with _reading(self.pan, "pan") as p, _reading(self.ms, "ms") as m:
-            self._check(p, m, bands)
-            self._align(p, m)
-            self.describe = _description(p, m, self)
+        self.pan, self.ms, self.notes, self.grid, self._open = file_name(pan), file_name(ms), [], None, {}
+        p, m = self._dataset("pan"), self._dataset("ms")
+        self._check(p, m, bands)
+        self._align(p, m)
+        self.describe = _description(p, m, self)
+        self._open.clear()
+
+    def __getstate__(self): return {**self.__dict__, "_open": {}}
+
+    def _dataset(self, what):
+        "This thread's own, opened when first needed; MS resampled onto PAN's grid if it does not lie on it."
+        key = what, os.getpid(), threading.get_ident()
+        if key not in self._open:
+            with _one_error(getattr(self, what), what): d = rasterio.open(getattr(self, what))
+            self._open[key] = WarpedVRT(d, resampling=Resampling.cubic, add_alpha=d.nodata is None, **self.grid) if what == "ms" and self.grid else d
+        return self._open[key]
 
     def _check(self, p, m, bands):
         for d, what in ((p, "pan"), (m, "ms")):
@@ -132,18 +143,12 @@ class GeoScene(Scene):
         if size != (p.height, p.width): self.notes.append(f"PAN reaches beyond MS; the result is the {size[0]}x{size[1]} pixels that both cover")
 
     def pan_part(self, rows, cols):
-        with _reading(self.pan, "pan") as d: return _read(d, self.pan_bands, *(slice(s.start + a, s.stop + a) for s, a in zip((rows, cols), self.pan_start)))
+        at = (slice(s.start + a, s.stop + a) for s, a in zip((rows, cols), self.pan_start))
+        with _one_error(self.pan, "pan"): return _read(self._dataset("pan"), self.pan_bands, *at)
 
     def ms_part(self, rows, cols):
         inside = (_mirror(np.arange(s.start, s.stop) + a, n) for s, a, n in zip((rows, cols), self.ms_start, self.ms_size))
-        with _reading(self.ms, "ms") as d, self._on_grid(d) as d: return _gather(partial(_read, d, self.ms_bands), *inside)
-
-    @contextmanager
-    def _on_grid(self, d):
-        "MS itself, or as resampled onto PAN's grid."
-        if not self.grid: yield d
-        else:
-            with WarpedVRT(d, resampling=Resampling.cubic, add_alpha=d.nodata is None, **self.grid) as v: yield v
+        with _one_error(self.ms, "ms"): return _gather(partial(_read, self._dataset("ms"), self.ms_bands), *inside)
 
 # %% ../nbs/lib/41_geotiff.ipynb #41019
 def _fits(value, dtype) -> bool:
@@ -245,7 +250,7 @@ def sharpen_files(scene:GeoScene,
                  ) -> Outcome:
     "Sharpen a pair of files; memory does not grow with their size."
     begin = time.perf_counter()
-    with rasterio.Env(GDAL_CACHEMAX=128, CPL_LOG=os.devnull):
+    with rasterio.Env(GDAL_CACHEMAX=512, CPL_LOG=os.devnull):
         holes = check_scene(scene, sensor, windows(scene.shape, 1024), track)
         files = {Path(out): _labelled(scene, method, holes)}
         if uncertainty: files[Path(uncertainty)] = _spread(files[Path(out)])
