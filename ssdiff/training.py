@@ -51,7 +51,7 @@ class Batches(torch.utils.data.Sampler):
         if n < size: raise ValueError(f"a batch of {size} patches was asked for, but the training set has {n}: simulate more scenes, or lower `batch`")
         self.n, self.size, self.start, self.stop, self.seed = n, size, start, stop, seed
 
-    def __len__(self): return self.stop - self.start
+    def __len__(self): return max(0, self.stop - self.start)
 
     def __iter__(self):
         per_epoch, epoch = self.n // self.size, None
@@ -230,6 +230,7 @@ class Trainer:
         AcceleratorState._reset_state()           # each run has its own precision
         unused = DistributedDataParallelKwargs(find_unused_parameters=self.turn is not None)
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=self.mixed_precision, kwargs_handlers=[unused])
+        if self.mixed_precision == "fp16" and self.accelerator.device.type == "cpu": raise ValueError('mixed_precision = "fp16" needs a GPU: choose "bf16" or "no"')
         if self.batch % self.accelerator.num_processes: raise ValueError(f"batch = {self.batch} cannot be shared equally by {self.accelerator.num_processes} processes: choose a multiple")
         self.net.to(self.accelerator.device)
         self.optimizer = self.make_optimizer(self.net) if self.make_optimizer else torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay)
@@ -300,8 +301,8 @@ class Trainer:
         if self.mean is not None: self.mean.update_parameters(self.net)
         return value, stop
 
-    def _batches(self, start):
-        sampler = Batches(len(self.data), self.batch, start, self.iterations, self.seed)
+    def _batches(self, start, stop):
+        sampler = Batches(len(self.data), self.batch, start, min(stop, self.iterations), self.seed)
         return DataLoader(self.data, batch_sampler=sampler, num_workers=self.workers, generator=torch.Generator())   # its own, or it would draw from PyTorch's
 
     def fit(self,
@@ -311,17 +312,17 @@ class Trainer:
         "Train from the checkpoint, or from the start, to `stop`. Ctrl-C saves, then raises KeyboardInterrupt."
         self._start()
         (i, total), halt = self._resume(), False
-        begin = time.perf_counter() - self.seconds
+        begin, batches = time.perf_counter() - self.seconds, self._batches(i, self.iterations if stop is None else stop)
         self.net.train()
-        with _interrupts() as asked, tqdm(self._batches(i), desc="training", total=self.iterations, initial=i, unit="it", disable=not (progress and self.main)) as bar:
+        with _interrupts() as asked, self._live() as live, tqdm(batches, desc="training", total=self.iterations, initial=i, unit="it", disable=not (progress and self.main)) as bar:
+            self._log(live, *self.history)
             for batch in bar:
-                if i == stop or halt: break
                 loss, halt = self._step(self._rows(batch, i), i, asked); total += loss; i += 1
-                if i % self.validate_every == 0 or i == self.iterations: self._record(i, total, bar); total = 0.
+                if i % self.validate_every == 0 or i == self.iterations: self._record(i, total, bar, live); total = 0.
                 self.seconds = time.perf_counter() - begin
                 if i % self.checkpoint_every == 0: self._save(i, total)
+                if halt: break
             if i % self.checkpoint_every: self._save(i, total)
-        self._log()
         if halt: raise KeyboardInterrupt(f"stopped after iteration {i}" + (f"; run again to continue from {self.checkpoint}" if self.checkpoint else ", and no checkpoint was asked for"))
         return self._result().eval()
 
@@ -331,7 +332,7 @@ class Trainer:
 
     def _result(self): return self.net if self.mean is None else self.mean.module
 
-    def _record(self, i, total, bar):
+    def _record(self, i, total, bar, live):
         "A row of the learning curve: the mean loss since the last one, and what `validate` says."
         scores = {}
         if self.validate:
@@ -339,15 +340,19 @@ class Trainer:
             self.net.train()
         self.history.append(dict(iteration=i, loss=total / ((i - 1) % self.validate_every + 1), lr=self.optimizer.param_groups[0]["lr"], **scores))
         bar.set_postfix({k: f"{v:.4g}" for k, v in self.history[-1].items() if k != "iteration"})
+        self._log(live, self.history[-1])
 
-    def _log(self):
-        if not (self.log and self.main): return
-        with Live(str(self.log), save_dvc_exp=False, dvcyaml=None, report=None) as live:
-            for row in self.history:
-                live.step = row["iteration"]
-                for k, v in row.items():
-                    if k != "iteration": live.log_metric(k, v)
-                live.make_summary()
+    def _live(self):
+        "DVCLive's folder, emptied: what a checkpoint remembers is written again, so that it does not matter when a run was killed."
+        return Live(str(self.log), save_dvc_exp=False, dvcyaml=None, report=None) if self.log and self.main else nullcontext()
+
+    def _log(self, live, *rows):
+        if live is None or not rows: return
+        for row in rows:
+            live.step = row["iteration"]
+            for k, v in row.items():
+                if k != "iteration": live.log_metric(k, v)
+        live.make_summary()
 
 # %% ../nbs/lib/13_training.ipynb #b22eec09
 def _spread(data, n):

@@ -127,6 +127,7 @@ def objective(self:Baseline,
 
 Baseline.objective = objective
 
+# %% ../../nbs/lib/20_baselines_core.ipynb #20017a
 def draw(self:Baseline,
          batch:dict, # gt, ms, lms, pan
          generator:torch.Generator=None, # On the CPU
