@@ -173,7 +173,7 @@ def _partial(path) -> Path: return Path(path).with_name(f".{Path(path).name}.par
 
 def _create(path, profile, after=(), tags=None, band_tags=()):
     "An open dataset for writing, described like the old one."
-    d = rasterio.open(path, "w", **_LAYOUT, predictor=3 if np.dtype(profile["dtype"]).kind == "f" else 2, **profile)
+    d = rasterio.open(path, "w", **{**_LAYOUT, "predictor": 3 if np.dtype(profile["dtype"]).kind == "f" else 2, **profile})
     for name, value in dict(after).items(): setattr(d, name, value)
     d.update_tags(**{k: v for k, v in (tags or {}).items() if not k.startswith("TIFFTAG_SOFTWARE")})
     for i, t in enumerate(band_tags, 1): d.update_tags(i, **t)
@@ -246,21 +246,28 @@ def sharpen_files(scene:GeoScene,
                   uncertainty=None,    # Path of a file for the standard deviation of the samples
                   overviews:bool=False,# Add reduced versions, for fast display
                   track=lambda it, **_: it, # Shows progress
-                  **how,               # Of `ssdiff.sharpening.sharpen_windows`
+                  **how,               # Of `ssdiff.sharpening.sharpen_windows`; a window is rounded to a multiple of 16, so that blocks of the file fit into it
                  ) -> Outcome:
     "Sharpen a pair of files; memory does not grow with their size."
     begin = time.perf_counter()
     with rasterio.Env(GDAL_CACHEMAX=512, CPL_LOG=os.devnull):
         holes = check_scene(scene, sensor, windows(scene.shape, 1024), track)
-        files = {Path(out): _labelled(scene, method, holes)}
+        if how.get("window"): how["window"] = _round(scene, how["window"])
+        files = {Path(out): _labelled(scene, method, holes, how.get("window"))}
         if uncertainty: files[Path(uncertainty)] = _spread(files[Path(out)])
         check_space(files, overviews)
         with new_tiffs(files, overviews) as made: _write(scene, made, sensor, method, track, how)
         return Outcome(scene.inner.h*scene.inner.w, time.perf_counter() - begin, sample_quality(scene, partial(_read_back, out, scene), sensor), scene.notes)
 
-def _labelled(scene, method, holes) -> dict:
-    "The description of the result."
+def _round(scene, window) -> int:
+    "A window that blocks of a file fit into."
+    windows(scene.shape, window) # or an error
+    return window//16*16
+
+def _labelled(scene, method, holes, window) -> dict:
+    "The description of the result. Its blocks fit into the windows: a compressed block that is written in parts leaves gaps in the file."
     profile = dict(scene.describe["profile"])
+    if window and window % 256: profile |= dict(blockxsize=window, blockysize=window)
     if holes and profile["nodata"] is None: profile["nodata"] = np.nan if np.dtype(profile["dtype"]).kind == "f" else 0
     return {**scene.describe, "profile": profile, "tags": {**scene.describe["tags"], "SHARPENED_BY": f"ssdiff {method.label}"}}
 
