@@ -10,6 +10,7 @@ import argparse
 import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 # %% ../nbs/lib/43_command.ipynb #43007
 @contextmanager
@@ -96,6 +97,7 @@ def _check_wishes(arrays, out, samples, uncertainty, adapt, keep_weights, schedu
     if uncertainty and str(uncertainty) == str(out): raise ValueError("the result and its uncertainty need different names")
     if out and samples > 1 and not uncertainty: raise ValueError("samples needs a file for their standard deviation (uncertainty=…, --uncertainty …)")
     if keep_weights and not adapt: raise ValueError("keep_weights keeps what adapt makes; say for how many iterations (adapt=…, --adapt …)")
+    if keep_weights and Path(keep_weights).exists() and not overwrite: raise FileExistsError(f"{keep_weights} exists already; choose another name, or allow overwriting it (overwrite=True, --overwrite)")
     if not out: return
     from ssdiff.geotiff import check_output, file_name
     for path in (out, uncertainty):

@@ -8,6 +8,7 @@ edges. SSDiff is an untrained network here: neither time nor memory depends on t
 Seams: the steps between neighbouring columns, the largest and the mean one, at the borders of windows against everywhere else.
 """
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -46,12 +47,14 @@ def run(folder, size, method, window, options):
     """One command; what it said, its minutes and its seams."""
     pan, ms, out = (folder/f"{n}.tif" for n in (f"pan_{size}", f"ms_{size}", "out"))
     code = "import sys; from ssdiff.command import main; sys.exit(main())"
-    begin = time.perf_counter()
+    cpu = lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime + resource.getrusage(resource.RUSAGE_CHILDREN).ru_stime
+    begin, before = time.perf_counter(), cpu()
     said = subprocess.run([sys.executable, "-c", code, pan, ms, out, "--sensor", "WV3", "--method", method, "--window", str(window), "--quiet", "--overwrite", *options],
                           check=True, capture_output=True, text=True).stdout.split(": ", 1)[1].strip()
-    minutes, (top, top_else, mean, mean_else) = (time.perf_counter() - begin)/60, seams(out, window)
+    minutes, busy = (time.perf_counter() - begin)/60, (cpu() - before)/60
+    (top, top_else, mean, mean_else) = seams(out, window)
     with rasterio.open(out) as d, rasterio.open(pan) as p: same = (d.crs, d.transform, d.shape, d.bounds) == (p.crs, p.transform, p.shape, p.bounds)
-    print(f"{size}x{size} {method} {' '.join(options[:2])}: {minutes:.1f} minutes; {said}; steps at borders / elsewhere: largest {top}/{top_else}, mean {mean:.2f}/{mean_else:.2f}; "
+    print(f"{size}x{size} {method} {' '.join(options[:2])}: {minutes:.1f} minutes ({busy:.1f} of a processor); {said}; steps at borders / elsewhere: largest {top}/{top_else}, mean {mean:.2f}/{mean_else:.2f}; "
           f"{'same place as PAN' if same else 'NOT THE PLACE OF PAN'}; {out.stat().st_size/1e6:.0f} MB", flush=True)
 
 

@@ -44,7 +44,7 @@ def test_identical_pixels(pair, cluster, how):
 
 def test_a_worker_that_dies_costs_only_its_windows(pair, cluster):
     pan, ms, folder = pair
-    how = dict(sensor="QB", weights=toy_network(), steps=4, window=64, overwrite=True)
+    how = dict(sensor="QB", weights=toy_network(), steps=2, window=64, overwrite=True)
     ssdiff.sharpen(pan, ms, folder/"here.tif", **how)
     with distributed.Client(cluster.scheduler_address) as client: victim = list(client.run(os.getpid).values())[0]
     before = set(_pids(cluster))
