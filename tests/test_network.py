@@ -1,5 +1,6 @@
 "SSDiff as a whole: what no single notebook can show, or shows too slowly"
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -172,6 +173,24 @@ def test_one_step_blends_alike():
     net, b, d = awake(4, window=16), images(1, 4, 32), Diffusion(scale=0.1)
     x, y = (d.sample(net, *conditions(b), steps=1, progress=False, blend=blend) for blend in ("step", "run"))
     assert (x - y).abs().max() < 1e-5
+
+
+@pytest.mark.skipif(not shutil.which("c++") or torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="no C++ compiler, or no AVX2")
+def test_the_kernel_is_built_by_two_processes_at_once_and_found_again(tmp_path):
+    "Where it can be had it is had: nobody falls back to PyTorch unnoticed"
+    code = "from ssdiff.apfm import kernel; print(kernel() is not None)"
+    env = {**{k: v for k, v in os.environ.items() if k not in ("SSDIFF_KERNEL", "CXX")}, "XDG_CACHE_HOME": str(tmp_path)}
+    start = lambda: subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True)
+    assert [p.communicate()[0].strip() for p in [start(), start()]] == ["True", "True"]
+    built, = (tmp_path / "ssdiff").iterdir()
+    before = built.stat().st_mtime_ns
+    assert start().communicate()[0].strip() == "True" and built.stat().st_mtime_ns == before
+
+
+def test_without_the_kernel_the_network_says_the_same():
+    net, b = awake(), images(2)
+    with mock.patch.object(apfm, "kernel", lambda: None): pytorch = call(net, b)
+    assert pytorch.abs().max() > 0.01 and (call(net, b) - pytorch).abs().max() < 1e-5
 
 
 @pytest.fixture(scope="module")
