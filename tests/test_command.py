@@ -111,7 +111,7 @@ def test_a_network_sampled_and_adapted(folder):
 
 def test_ctrl_c_leaves_nothing(folder):
     before = state(folder)
-    process = subprocess.Popen([sys.executable, "-c", "import sys; from ssdiff.command import main; sys.exit(main())", *"pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --steps 500 --quiet".split()],
+    process = subprocess.Popen([sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from ssdiff.command import main; sys.exit(main())", *"pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --steps 500 --quiet".split()],
                                stderr=subprocess.PIPE, text=True)
     for _ in range(300):
         if (folder/".out.tif.partial").exists(): break

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
 from ssdiff import baselines
-from ssdiff.baselines.core import make_optimiser, rate_at
+from ssdiff.baselines.core import course, make_optimiser
 from ssdiff.lbaf import parameter_groups, phase_at
 from ssdiff.training import Trainer, deterministic, load_checkpoint
 from training_runs import LONG, Items, alternating, outcome, shared, trainer
@@ -74,7 +74,7 @@ def test_every_network_trains_and_resumes(name, tmp_path):
     def make(**kw):
         deterministic(0, threads=1)
         net = baselines.create(name, 4, **(dict(width=8) if name == "PanDiff" else {})); r = net.recipe
-        return Trainer(net, lambda net, batch: net.objective(batch), Items(size=24), net.draw, iterations=3, batch=2, patch=20, schedule=lambda i, n: rate_at(r, i / n * r.epochs) / r.rate,
+        return Trainer(net, lambda net, batch: net.objective(batch), Items(size=24), net.draw, iterations=3, batch=2, patch=20, schedule=course(r),
                        make_optimizer=lambda net: make_optimiser(net, r), clip=r.clip or 0, ema=r.ema or 0, validate_every=2, **kw)
     whole = make(); whole = outcome(whole, whole.fit(progress=False))
     make(checkpoint=tmp_path/"c.safetensors").fit(stop=1, progress=False)
