@@ -270,7 +270,7 @@ def get_group(
 def _run(args):
     values = {}
     for group in args.group: values |= get_group(read_params(), group)
-    run_stage(args.notebook, args.out, **values, **{k: yaml.safe_load(v) for k, v in args.values})
+    run_stage(args.notebook, args.out, **values | {k: yaml.safe_load(v) for k, v in args.values})     # what stands in dvc.yaml goes before params.yaml
 
 # %% ../nbs/lib/19_pipeline.ipynb #043e7fcd
 def set_profile(
