@@ -261,5 +261,5 @@ def test_saved_file_is_readable_by_others(tmp_path):
 def test_a_failed_save_leaves_the_old_file(tmp_path):
     path = tmp_path / "net.safetensors"
     save(SSDiff(4), path, profile="first")
-    with mock.patch("ssdiff.network.os.replace", side_effect=OSError("disk full")), pytest.raises(OSError): save(SSDiff(4), path)
+    with mock.patch("ssdiff.files.os.replace", side_effect=OSError("disk full")), pytest.raises(OSError): save(SSDiff(4), path)
     assert load(path).meta["profile"] == "first" and [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
