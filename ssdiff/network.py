@@ -99,16 +99,17 @@ def _steps(t, like):
 
 # %% ../nbs/lib/11_network.ipynb #11017
 FORMAT = "1"
-HEADER = dict(variant="V5", fmim=True, bands=8, window=64, sensor=None, full_scale=None, scale=1.0, steps=1000, schedule="cosine", profile=None, commit=None)
+HEADER = dict(variant="V5", fmim=True, bands=8, window=64, sensor=None, full_scale=None, scale=1.0, steps=1000, schedule="cosine", normalise=0.0, profile=None, commit=None)
 
 def save(net:nn.Module, # An SSDiff network
          path, # Where to; replaced at once
+         dtype:torch.dtype=torch.float32, # Type of the numbers in the file; torch.float16 halves it
          **meta, # sensor, full_scale, scale, steps, schedule, profile, commit, and whatever else should travel; JSON values
         ):
     "Write weights as safetensors with a header that says what they are"
     own = dict(variant=net.variant, fmim=net.fmim, bands=net.bands, window=net.window)
     header = {**HEADER, **net.meta, **meta, **own}
-    tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    tensors = {k: v.detach().cpu().to(dtype).contiguous() for k, v in net.state_dict().items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -130,6 +131,7 @@ def load(path, # A file written by `save`
     except SafetensorError as e: raise ValueError(f"{path} is not a readable safetensors file: {e}") from e
     meta = _read_header(path, info)
     with torch.device("meta"): net = SSDiff(meta["bands"], meta["variant"], meta["fmim"], meta["window"])  # no memory yet, and no random numbers drawn
+    tensors = {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
     _check_tensors(path, tensors, net.state_dict())
     net.to_empty(device=device).load_state_dict(tensors)
     net.meta = meta
@@ -144,10 +146,11 @@ def _read_header(path, info):
     number = lambda k, most: isinstance(meta[k], (int, float)) and not isinstance(meta[k], bool) and 0 < meta[k] <= most  # neither NaN nor infinite
     whole = lambda k, most: number(k, most) and isinstance(meta[k], int)
     among = lambda k, names: isinstance(meta[k], str) and meta[k] in names
-    missing = set(HEADER) - set(meta) if isinstance(meta, dict) else set(HEADER)
+    missing = set(HEADER) - {"normalise"} - set(meta)                     # files from before there was one have none
     if missing: raise ValueError(f"{path}: the header lacks {', '.join(sorted(missing))}")
+    meta = {"normalise": 0.0, **meta}
     fits = dict(variant=among("variant", VARIANTS), fmim=isinstance(meta["fmim"], bool), bands=whole("bands", MOST_BANDS), window=whole("window", 2**20) and meta["window"] % 4 == 0,
-                scale=number("scale", 1e9), steps=whole("steps", 10**6), schedule=among("schedule", SCHEDULES))
+                scale=number("scale", 1e9), steps=whole("steps", 10**6), schedule=among("schedule", SCHEDULES), normalise=meta["normalise"] == 0 or number("normalise", 1))
     for k, ok in fits.items():
         if not ok: raise ValueError(f"{path}: the header's {k} cannot be {meta[k]!r}")
     return meta
@@ -166,4 +169,4 @@ def diffusion_of(net:SSDiff, # A loaded network
                 ) -> Diffusion: # The diffusion it was trained with
     "The diffusion that a network's header names"
     meta = {**HEADER, **net.meta}
-    return Diffusion(meta["steps"], meta["schedule"], meta["scale"])
+    return Diffusion(meta["steps"], meta["schedule"], meta["scale"], meta["normalise"])
