@@ -11,17 +11,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from .data import create_file
 from .diffusion import Diffusion, in_units
 from .resampling import upsample23, wald
-from .scenes import SECOND_ARRAY, digitise, draw_scene, radiance, run_many, sample_ms, sample_pan
+from .scenes import SECOND_ARRAY, digitise, draw_scene, power_noise, radiance, run_many, sample_ms, sample_pan
 from .sensors import Band, Sensor, get_sensor
 
 # %% auto #0
-__all__ = ['FAMILIES', 'vary_sensor', 'vary_centres', 'varied_scene', 'write_scenes', 'VariedScenes', 'vary_batch', 'varied_draw',
-           'start_from']
+__all__ = ['FAMILIES', 'vary_sensor', 'bend', 'colour_texture', 'vary_centres', 'varied_scene', 'write_scenes', 'VariedScenes',
+           'vary_batch', 'varied_draw', 'start_from']
 
 # %% ../nbs/lib/19_robust.ipynb #19005
 FAMILIES = {8: ("WV3", "WV2"), 4: ("QB", "GF2", "IKONOS", "GE1", "WV4")}  # sensors that share a set of weights: their bands mean the same
@@ -42,6 +43,28 @@ def _move(b, rng, low, high):
     high = min(max(b.high + rng.normal(0, high), low + 15), 1060.)
     return Band(b.name, (low + high)/2, low, high)
 
+# %% ../nbs/lib/19_robust.ipynb #19008a
+def bend(x:np.ndarray,            # (H, W) on the PAN grid
+         rng:np.random.Generator, # Source of chance
+         amount:float             # Standard deviation in pixels
+        ) -> np.ndarray:          # (H, W)
+    "Content moved by a smooth random field."
+    n = len(x)
+    moved = [np.arange(n).reshape(shape) + amount*power_noise(rng, n, 1.4) for shape in ((-1, 1), (1, -1))]
+    return ndimage.map_coordinates(x, moved, order=1, mode="nearest")
+
+
+def colour_texture(x:np.ndarray,            # (bands + 1, H, W), PAN last
+                   rng:np.random.Generator,
+                   amount:float             # Relative standard deviation in a band
+                  ) -> np.ndarray:          # The same shape
+    "Fine texture of which bands have different shares: smooth along the wavelength, zero on average over them, and another share for PAN."
+    share = np.cumsum(rng.standard_normal((len(x) - 1, 3)), 0)
+    share = (share - share.mean(0)) / max(share.std(), 1e-6)
+    share = np.concatenate([share, rng.standard_normal((1, 3))]) * amount / 3**.5
+    field = np.stack([power_noise(rng, x.shape[-1], .7) for _ in range(3)])
+    return x * np.maximum(1 + np.tensordot(share.astype(np.float32), field, 1), .3)
+
 # %% ../nbs/lib/19_robust.ipynb #19008
 def vary_centres(sensor:str|Sensor, rng:np.random.Generator) -> np.ndarray: # (bands, 2)
     "Row and column of MS pixel 0 on the PAN grid, see `ssdiff.scenes.draw_centres`."
@@ -58,10 +81,11 @@ def varied_scene(seed:int,                # Decides everything
     rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
     s = get_sensor(str(rng.choice(sensors)))
     camera, wells = vary_sensor(s, rng), 150_000 * float(np.exp(rng.uniform(np.log(.2), np.log(2))))
-    x = radiance(draw_scene(seed, size), camera)
+    x = colour_texture(radiance(draw_scene(seed, size), camera), rng, .03 * float(np.exp(rng.normal(0, .5))))
     gt = digitise(sample_ms(x[:-1], camera, vary_centres(s, rng)), rng, s.full_scale, wells)
-    ms, pan = wald(gt, digitise(sample_pan(x[-1], camera), rng, s.full_scale, wells)[None], s)
-    return {k: (v / s.full_scale).astype(np.float16) for k, v in dict(gt=gt, ms=ms, lms=upsample23(ms), pan=pan).items()}
+    pan = digitise(sample_pan(bend(x[-1], rng, .6 * rng.exponential()), camera), rng, s.full_scale, wells)[None]
+    ms, lr = wald(gt, pan, s)
+    return {k: (v / s.full_scale).astype(np.float16) for k, v in dict(gt=gt, ms=ms, lms=upsample23(ms), pan=lr).items()}
 
 # %% ../nbs/lib/19_robust.ipynb #19012
 def write_scenes(path,                # HDF5 with gt, ms, lms, pan
@@ -80,9 +104,9 @@ def write_scenes(path,                # HDF5 with gt, ms, lms, pan
 
 
 class VariedScenes(Dataset):
-    "Scenes of a file in memory, as the network is to see them: divided by `Diffusion.units` of the whole scene."
+    "Scenes of a file in memory, as shares of the full scale, or divided by the units of the whole scene."
     def __init__(self, path, # As `write_scenes` left it
-                 diffusion:Diffusion):
+                 diffusion:Diffusion=None): # With its `units`, scenes are as the network is to see them
         with h5py.File(path, "r") as f: self.images = {k: torch.from_numpy(f[k][...]) for k in ("gt", "ms", "lms", "pan")}
         self.diffusion = diffusion
 
@@ -91,7 +115,8 @@ class VariedScenes(Dataset):
     def __getitem__(self, i:int) -> dict[str, Tensor]:
         if not -len(self) <= i < len(self): raise IndexError(f"scene {i} of {len(self)}")
         x = {k: v[i:i + 1 or None].float() for k, v in self.images.items()}
-        return {k: v[0] for k, v in in_units(x, self.diffusion.units(x["pan"], x["ms"])).items()}
+        if self.diffusion: x = in_units(x, self.diffusion.units(x["pan"], x["ms"]))
+        return {k: v[0] for k, v in x.items()}
 
 # %% ../nbs/lib/19_robust.ipynb #19015
 def vary_batch(batch:dict,                # gt, ms, lms, pan in the units of `Diffusion(normalise=mean)`
