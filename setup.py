@@ -14,7 +14,7 @@ setup(
     classifiers=["Intended Audience :: Science/Research", "Topic :: Scientific/Engineering :: Image Processing", "License :: OSI Approved :: Apache Software License"]
     + [f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12)],
     python_requires=f'>={cfg["min_python"]}', install_requires=cfg["requirements"].split("\n")[1:],
-    extras_require={"dev": cfg["dev_requirements"].split("\n")[1:]},
+    extras_require={extra: cfg[f"{extra}_requirements"].split("\n")[1:] for extra in ("dev", "dask")},
     entry_points={"console_scripts": cfg.get("console_scripts", "").split("\n")[1:], "nbdev": [f'{cfg["lib_name"]}={cfg["lib_name"]}._modidx:d']},
     zip_safe=False,
 )

@@ -11,11 +11,11 @@ from importlib import import_module
 from importlib.util import find_spec
 
 # %% ../nbs/lib/17_package.ipynb #ad43eba4
-_SHORT = dict(load="network", SENSORS="sensors")   # name → module it lives in
+_SHORT = dict(load="network", sharpen="command", SENSORS="sensors")   # name → module it lives in
 
 # %% ../nbs/lib/17_package.ipynb #35062373
 def __getattr__(name):
-    "`ssdiff.load`, `ssdiff.SENSORS` and the modules, imported when first asked for."
+    "`ssdiff.sharpen`, `ssdiff.load`, `ssdiff.SENSORS` and the modules, imported when first asked for."
     if name in _SHORT: return getattr(import_module(f"ssdiff.{_SHORT[name]}"), name)
     if not name.startswith("_") and find_spec(f"ssdiff.{name}"): return import_module(f"ssdiff.{name}")
     raise AttributeError(f"module 'ssdiff' has no attribute {name!r}")

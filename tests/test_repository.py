@@ -18,12 +18,12 @@ def imports(source):
 @pytest.mark.parametrize("path", sorted((ROOT/"ssdiff").rglob("*.py")), ids=lambda p: p.name)
 def test_imports_are_declared(path):
     used = {m for m in imports(path.read_text(encoding="utf-8")) if m not in sys.stdlib_module_names | {"ssdiff"}}
-    missing = {PIP_NAME.get(m, m) for m in used} - names(settings["requirements"].splitlines())
+    missing = {PIP_NAME.get(m, m) for m in used} - names((settings["requirements"] + settings["dask_requirements"]).splitlines())
     assert not missing, f"settings.ini does not require {missing}"
 
 def test_everything_declared_is_pinned():
     pinned = names((ROOT/"requirements.txt").read_text(encoding="utf-8").splitlines())
-    assert names((settings["requirements"] + settings["dev_requirements"]).splitlines()) <= pinned
+    assert names((settings["requirements"] + settings["dev_requirements"] + settings["dask_requirements"]).splitlines()) <= pinned
 
 @pytest.mark.parametrize("name", stages)
 def test_a_stage_is_given_what_its_notebook_takes(name):
