@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCHEDULES', 'cosine_betas', 'linear_betas', 'whole_number', 'check_images', 'toy_batch', 'check_kinds', 'gaussian',
            'spaced', 'ddpm_step', 'ddim_step', 'denoise', 'ramps', 'blend_windows', 'Diffusion', 'q_sample', 'draw',
-           'loss', 'units', 'in_units', 'sample', 'frequencies']
+           'loss', 'units', 'units_of', 'in_units', 'sample', 'frequencies']
 
 # %% ../nbs/lib/07_diffusion.ipynb #07002
 import math
@@ -299,16 +299,24 @@ def units(self:Diffusion,
           ms:Tensor, # (N, B, H/4, W/4)
          ) -> dict: # name → (N, 1 or B, 1, 1), what each band of pan, ms, lms and gt is divided by
     "The divisors that bring each band's mean to `normalise`"
-    divisor = lambda x: torch.maximum(x.mean((2, 3), keepdim=True) / self.normalise, x.amax((2, 3), keepdim=True) / 1.6).clamp(min=1e-6)
-    return dict(pan=divisor(pan), **dict.fromkeys(("ms", "lms", "gt"), divisor(ms)))
+    look = lambda x: (x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True))
+    return self.units_of(look(pan), look(ms))
 
-def in_units(images:dict, # Name → (N, C, H, W)
+def units_of(self:Diffusion,
+             pan:tuple, # Mean and largest value of PAN, (N, 1, 1, 1) each
+             ms:tuple, # Those of the bands, (N, B, 1, 1) each
+            ) -> dict: # As `units`
+    "The divisors of a scene that is too large to be handed over"
+    divisor = lambda mean, largest: torch.maximum(mean / self.normalise, largest / 1.6).clamp(min=1e-6)
+    return dict(pan=divisor(*pan), **dict.fromkeys(("ms", "lms", "gt"), divisor(*ms)))
+
+def in_units(images:dict, # Name → (N, C, H, W) or (C, H, W)
              units:dict, # Name → (N, C, 1, 1)
             ) -> dict:
     "Each image divided by its units"
-    return {k: x / units[k].to(x) for k, x in images.items()}
+    return {k: x / units[k].to(x)[(0,) * (4 - x.ndim)] for k, x in images.items()}
 
-Diffusion.units = units
+Diffusion.units, Diffusion.units_of = units, units_of
 
 # %% ../nbs/lib/07_diffusion.ipynb #07050
 def _estimate(self:Diffusion, net, c, t):
