@@ -104,7 +104,7 @@ def write_scenes(path,                # HDF5 with gt, ms, lms, pan
 
 
 class VariedScenes(Dataset):
-    "Scenes of a file in memory, as shares of the full scale, or divided by the units of the whole scene."
+    "Scenes of a file in memory, as shares of the full scale, or in the units of the whole scene."
     def __init__(self, path, # As `write_scenes` left it
                  diffusion:Diffusion=None): # With its `units`, scenes are as the network is to see them
         with h5py.File(path, "r") as f: self.images = {k: torch.from_numpy(f[k][...]) for k in ("gt", "ms", "lms", "pan")}
@@ -119,42 +119,31 @@ class VariedScenes(Dataset):
         return {k: v[0] for k, v in x.items()}
 
 # %% ../nbs/lib/19_robust.ipynb #19015
-def vary_batch(batch:dict,                # gt, ms, lms, pan in the units of `Diffusion(normalise=mean)`
+def vary_batch(batch:dict,                # gt, ms, lms, pan in the units of `Diffusion(normalise=…)`
                generator:torch.Generator, # On the CPU
-               mean:float=.2,             # The mean that bands were brought to
                amount:float=1.            # Strength; 0 changes nothing
               ) -> dict:                  # The same keys
-    "Patches as another sensor under another sky would have delivered them."
+    "Patches as another sensor would have delivered them."
     normal = lambda *shape: amount * torch.randn(len(batch["gt"]), *shape, generator=generator)
-    return _other_gains(_other_air(_other_responses(batch, normal, mean), normal, mean), normal)
+    return _other_contrasts(_other_responses(batch, normal), normal)
 
 
-def _other_responses(batch, normal, mean):
+def _other_responses(batch, normal):
     "Bands mixed among themselves with weights that sum to one, some of each band mixed into PAN, and a grain of its own."
     bands, pan = batch["gt"].shape[1], batch["pan"]
     a = .15 / bands**.5 * normal(bands, bands)
     a = a - torch.diag_embed(a.sum(2))
     mixed = {k: x + torch.einsum("nbc,nchw->nbhw", a, x) for k, x in batch.items() if k != "pan"}
     into_pan = (.12 / bands**.5 * normal(bands, 1, 1) * (batch["gt"] - pan)).sum(1, keepdim=True)
-    return dict(mixed, pan=pan + into_pan + .01*mean * normal(1, 1, 1) * normal(*pan.shape[1:]))
+    return dict(mixed, pan=pan + into_pan + .001 * normal(1, 1, 1) * normal(*pan.shape[1:]))
 
 
-def _other_air(batch, normal, mean):
-    "Haze added (up to most of the mean) to half of the patches, taken away (most of the darkest value) from half."
-    much = (.4 * normal(1, 1, 1)).clamp(-.8, .8)
-    def breathe(x, dark, spread):
-        haze = torch.where(much > 0, much*mean*spread.exp(), much*dark.clamp(min=0))
-        return (x + haze) * mean / (mean + haze)
-    dark, spread = batch["lms"].amin((2, 3), keepdim=True), .3 * normal(batch["lms"].shape[1], 1, 1)
-    return dict({k: breathe(x, dark, spread) for k, x in batch.items() if k != "pan"}, pan=breathe(batch["pan"], batch["pan"].amin((2, 3), keepdim=True), .3 * normal(1, 1, 1)))
-
-
-def _other_gains(batch, normal):
-    "A gain for the patch, others for its bands and PAN; none that leaves the range of the network's inputs."
-    common, own = .3 * normal(1, 1, 1), dict(pan=.15 * normal(1, 1, 1), ms=.15 * normal(batch["ms"].shape[1], 1, 1))
-    bright = {k: x * (common + own["pan" if k == "pan" else "ms"]).exp() for k, x in batch.items()}
-    top = torch.stack([x.abs().amax((1, 2, 3)) for x in bright.values()]).amax(0).view(-1, 1, 1, 1)
-    return {k: x * (1.9 / top).clamp(max=1) for k, x in bright.items()}
+def _other_contrasts(batch, normal):
+    "A factor for the patch, others for its bands and PAN; none that leaves the range of the network's inputs."
+    common, own = .25 * normal(1, 1, 1), dict(pan=.1 * normal(1, 1, 1), ms=.1 * normal(batch["ms"].shape[1], 1, 1))
+    other = {k: x * (common + own["pan" if k == "pan" else "ms"]).exp() for k, x in batch.items()}
+    reach = torch.stack([x.abs().amax((1, 2, 3)) for x in other.values()]).amax(0).view(-1, 1, 1, 1)
+    return {k: x * (1.9 / reach).clamp(max=1) for k, x in other.items()}
 
 # %% ../nbs/lib/19_robust.ipynb #19020
 def varied_draw(diffusion:Diffusion,
@@ -163,7 +152,7 @@ def varied_draw(diffusion:Diffusion,
                ) -> Callable:       # (batch, generator) → varied images, t and noise
     "What `Trainer.draw` is when the packaged weights are trained."
     def draw(batch, generator):
-        varied = vary_batch(batch, generator, diffusion.normalise, amount)
+        varied = vary_batch(batch, generator, amount)
         return varied | diffusion.draw(varied, generator, t_final)
     return draw
 

@@ -195,10 +195,12 @@ def _tensors(part): return upsample23(torch.from_numpy(part.ms)[None]), torch.fr
 
 # %% ../nbs/lib/40_sharpening.ipynb #40020b
 def _brightness(scene, box):
-    "Of PAN and of MS, each where there is data: number of pixels, and per band their sum and the largest; None if there is none."
+    "Of PAN and of MS, where there is data: number of MS pixels, and per band their sum, their squares' sum, the smallest and the largest; None if there is none."
     part = scene.read(box)
-    known = part.valid.reshape(box.h//4, 4, box.w//4, 4).any((1, 3))
-    return [(v.sum(), x[:, v].sum(1), x[:, v].max(1)) for x, v in ((part.pan, part.valid), (part.ms, known))] if known.any() else None
+    blocks = lambda x: x.reshape(-1, box.h//4, 4, box.w//4, 4)
+    known = blocks(part.valid).all((0, 2, 4))
+    look = lambda coarse, x: (coarse.shape[1], coarse.sum(1), (coarse**2).sum(1), x.min(1), x.max(1))
+    return [look(x[:, known], y) for x, y in ((blocks(part.pan).mean((2, 4)), part.pan[:, part.valid]), (part.ms, part.ms[:, known]))] if known.any() else None
 
 def scene_units(scene:Scene,
                 sensor:Sensor,       # With the full scale
@@ -207,11 +209,14 @@ def scene_units(scene:Scene,
                 each=map,
                 track=lambda it, **_: it, # Shows progress
                ) -> dict:            # What `Diffusion.units` would say of the whole scene, to four digits
-    "What a scene's bands are divided by."
+    "Offsets and divisors of a scene's bands."
     seen = [b for b in track(each(partial(_brightness, scene), boxes), total=len(boxes), description="measuring") if b]
+    short = lambda x: torch.tensor([float(f"{v/sensor.full_scale:.4g}") for v in x]).view(1, -1, 1, 1)
     def look(k):
-        number, total, largest = zip(*(b[k] for b in seen))
-        return tuple(torch.tensor([float(f"{v/sensor.full_scale:.4g}") for v in x]).view(1, -1, 1, 1) for x in (np.sum(total, 0)/np.sum(number), np.max(largest, 0)))
+        number, total, squares, low, high = zip(*(b[k] for b in seen))
+        mean = np.sum(total, 0)/np.sum(number)
+        deviation = np.sqrt((np.sum(squares, 0)/np.sum(number) - mean**2).clip(0))
+        return tuple(map(short, (mean, deviation, np.min(low, 0), np.max(high, 0))))
     return diffusion.units_of(look(0), look(1))
 
 # %% ../nbs/lib/40_sharpening.ipynb #40022
@@ -251,7 +256,7 @@ class NetworkMethod:
         return first*stride, (last - first)*stride + self.side
 
     def prepare(self, scene, boxes, each, track):
-        "The same method, knowing the scene's brightness if its network is to be spared that."
+        "The same method, knowing the scene's brightness and contrast if its network is to be spared them."
         diffusion = diffusion_of(self.net) if isinstance(self.net, SSDiff) else None
         return replace(self, units=scene_units(scene, self.sensor, diffusion, boxes, each, track)) if diffusion and diffusion.normalise else self
 
