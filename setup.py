@@ -10,7 +10,7 @@ setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], keywords=cfg["keywords"],
     author=cfg["author"], author_email=cfg["author_email"], license="Apache-2.0",
     long_description=open("README.md", encoding="utf-8").read(), long_description_content_type="text/markdown",
-    packages=find_packages(include=["ssdiff", "ssdiff.*"]), package_data={"ssdiff": ["tables/*.csv"]},
+    packages=find_packages(include=["ssdiff", "ssdiff.*"]), package_data={"ssdiff": ["tables/*.csv", "weights/*.safetensors"]},
     classifiers=["Intended Audience :: Science/Research", "Topic :: Scientific/Engineering :: Image Processing", "License :: OSI Approved :: Apache Software License"]
     + [f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12)],
     python_requires=f'>={cfg["min_python"]}', install_requires=cfg["requirements"].split("\n")[1:],

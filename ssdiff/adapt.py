@@ -12,11 +12,12 @@ from itertools import islice
 import numpy as np
 import torch
 
+from .diffusion import in_units
 from .lbaf import parameter_groups, phase, phase_at
 from .network import SSDiff, diffusion_of, save
 from .resampling import bicubic_reduce, decimate, mtf_blur, upsample23
 from .sensors import Sensor
-from .sharpening import Box, Scene, windows
+from .sharpening import Box, Scene, scene_units, windows
 from .training import DivergedError, Trainer, sampled, validation
 
 # %% ../nbs/lib/42_adapt.ipynb #42007
@@ -90,7 +91,9 @@ def adapt(net:SSDiff,         # Variant V5, trained; left as it is
     parameter_groups(net)
     learn, held = training_windows(scene, sensor, net.window, seed=seed)
     device, meta, net, diffusion = next(net.parameters()).device, net.meta, deepcopy(net), diffusion_of(net)
-    best = _Best(net, validation(sampled(diffusion), held, sensor), patience)
+    units = scene_units(scene, sensor, diffusion, windows(scene.shape, 1024)) if diffusion.normalise else None
+    best = _Best(net, validation(sampled(diffusion, units=units), held, sensor), patience)
+    if units: learn = [in_units(x, units) for x in learn]
     before = best.best
     ticks = iter(track(range(iterations), total=iterations, description="adapting"))
     def turn(net, i): next(ticks, None); return phase(net, phase_at(i, mode))

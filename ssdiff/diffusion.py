@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['SCHEDULES', 'cosine_betas', 'linear_betas', 'whole_number', 'check_images', 'toy_batch', 'check_kinds', 'gaussian',
            'spaced', 'ddpm_step', 'ddim_step', 'denoise', 'ramps', 'blend_windows', 'Diffusion', 'q_sample', 'draw',
-           'loss', 'sample', 'frequencies']
+           'loss', 'units', 'units_of', 'in_units', 'from_units', 'sample', 'frequencies']
 
 # %% ../nbs/lib/07_diffusion.ipynb #07002
 import math
 import operator
+from functools import partial
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
 
 # %% ../nbs/lib/07_diffusion.ipynb #07005
@@ -220,14 +222,17 @@ class Diffusion:
                  steps:int=1000, # T, the number of training steps
                  schedule:str="cosine", # One of SCHEDULES
                  scale:float=1.0, # The residual is divided by this inside the diffusion; 1.0 is the paper
+                 normalise:float=0.0, # Standard deviation that `sample` gives every band of a scene, with a mean of zero; 0 leaves them alone and is the paper
                 ):
         if not isinstance(schedule, str) or schedule not in SCHEDULES: raise ValueError(f"schedule {schedule!r} is unknown; choose one of {', '.join(SCHEDULES)}")
         if not (scale > 0 and math.isfinite(scale)): raise ValueError(f"scale must be a positive number, found {scale!r}")
+        if not 0 <= normalise <= 1: raise ValueError(f"normalise must lie in 0…1, found {normalise!r}")
+        self.normalise, self.limits = float(normalise), (-36 * normalise, 36 * normalise) if normalise else (0.0, 1.0)  # of what the network sees and returns
         self.steps, self.schedule, self.scale = whole_number(steps, "steps", 1), schedule, float(scale)
         self.beta = SCHEDULES[schedule](self.steps)
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)
 
-    def __repr__(self): return f"Diffusion(steps={self.steps}, schedule={self.schedule!r}, scale={self.scale})"
+    def __repr__(self): return f"Diffusion(steps={self.steps}, schedule={self.schedule!r}, scale={self.scale}" + (f", normalise={self.normalise})" if self.normalise else ")")
 
     def _t(self, t, n, device):
         "t for the network: always on the scale 0-1000"
@@ -290,12 +295,47 @@ def loss(self:Diffusion,
 
 Diffusion.loss = loss
 
+# %% ../nbs/lib/07_diffusion.ipynb #07048b
+def units(self:Diffusion,
+          pan:Tensor, # (N, 1, H, W), a whole scene, divided by the full scale
+          ms:Tensor, # (N, B, H/4, W/4)
+         ) -> dict: # name → offset and divisor of pan, ms, lms and gt, (N, 1 or B, 1, 1) each
+    "Offsets and divisors that give each band a mean of zero and the standard deviation `normalise`"
+    def look(x, coarse): return x.mean((2, 3), keepdim=True), coarse.std((2, 3), keepdim=True, correction=0), x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    return self.units_of(look(pan, avg_pool2d(pan, 4)), look(ms, ms))
+
+def units_of(self:Diffusion,
+             pan:tuple, # Mean, standard deviation (on the grid of ms), smallest and largest value of PAN, (N, 1, 1, 1) each
+             ms:tuple, # Those of the bands, (N, B, 1, 1) each
+            ) -> dict: # As `units`
+    "Offsets and divisors of a scene that is too large to be handed over"
+    def one(mean, std, low, high): return mean, torch.maximum(std / self.normalise, torch.maximum(high - mean, mean - low) / (30 * self.normalise)).clamp(min=1e-6)
+    return dict(pan=one(*pan), **dict.fromkeys(("ms", "lms", "gt"), one(*ms)))
+
+def in_units(images:dict, # Name → (N, C, H, W) or (C, H, W)
+             units:dict, # Name → offset and divisor, (N, C, 1, 1)
+            ) -> dict:
+    "Each image less its offset, divided"
+    def one(x, units):
+        offset, divisor = (u.to(x)[(0,) * (4 - x.ndim)] for u in units)
+        return (x - offset) / divisor
+    return {k: one(x, units[k]) for k, x in images.items()}
+
+def from_units(x:Tensor, # (N, C, H, W)
+               units:tuple, # Offset and divisor, (N, C, 1, 1)
+              ) -> Tensor:
+    "The way back"
+    offset, divisor = (u.to(x) for u in units)
+    return x * divisor + offset
+
+Diffusion.units, Diffusion.units_of = units, units_of
+
 # %% ../nbs/lib/07_diffusion.ipynb #07050
 def _estimate(self:Diffusion, net, c, t):
-    "The network's estimate with lms + x0 clamped to [0, 1], still a residual divided by the scale"
+    "The network's estimate with lms + x0 clamped to [0, 1] (36 standard deviations where bands are normalised), still a residual divided by the scale"
     lms = c["lms"]
     x0 = net(c["x_t"], self._t(t, len(lms), lms.device), c["pan"], lms, c["ms"])
-    return ((lms + self.scale * x0).clamp(0, 1) - lms) / self.scale
+    return ((lms + self.scale * x0).clamp(*self.limits) - lms) / self.scale
 
 def _noise(seed, draw, like, places):
     "The noise that belongs to these places, computed a strip of rows at a time"
@@ -350,6 +390,7 @@ def sample(self:Diffusion,
            overlap:int=None, # Overlap of the windows; None: a quarter
            blend:str="step", # Blend windows at every "step", or once a "run" is over
            batch:int=None, # Windows the network gets at once, memory grows with it; None: as many as four of 64x64 have pixels
+           units:dict=None, # What `units` says of the whole scene that the images were cut from; None: of these images
           ) -> Tensor: # (N, B, H, W) in [0, 1]
     """Sharpened images: from noise to a residual, added to lms. ValueError on bad input
 
@@ -358,6 +399,10 @@ def sample(self:Diffusion,
     window, overlap, batch = self._check(net, pan, lms, ms, method, eta, window, overlap, blend, batch, callback)
     seed, index = whole_number(seed, "seed"), _which(index, len(lms))
     times, images = spaced(self.steps, steps), dict(pan=pan, lms=lms, ms=ms)
+    if self.normalise:
+        units = units or self.units(pan, ms)
+        images = in_units(images, units)
+    lms, back = images["lms"], partial(from_units, units=units["lms"]) if self.normalise else lambda x: x
 
     def run(c, places, estimate, watch=lambda *a: None):
         "One whole run over the images c that lie at places"
@@ -372,10 +417,10 @@ def sample(self:Diffusion,
         with tqdm(total=len(times), disable=not progress, desc=method) as bar:
             def watch(k, t, x):
                 bar.update()
-                if callback: callback(k, t, lms + self.scale * x)
+                if callback: callback(k, t, back(lms + self.scale * x))
             whole = lambda x, t: blend_windows(lambda c, _: self._estimate(net, c, t), {**images, "x_t": x}, window, overlap, batch)
             residual = run(images, torch.tensor([(i, 0, 0) for i in range(len(lms))]), whole, watch)
-    return (lms + self.scale * residual).clamp(0, 1)
+    return back(lms + self.scale * residual).clamp(0, 1)
 
 Diffusion.sample = sample
 

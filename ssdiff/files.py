@@ -19,9 +19,10 @@ FORMAT = "1"
 def write_weights(net:nn.Module, # Any network
                   path, # Where to; replaced at once
                   header:dict, # What it is; JSON values
+                  dtype:torch.dtype=torch.float32, # Of the numbers in the file; torch.float16 halves it
                  ):
     "Write weights as safetensors with a header that says what they are; `net.meta` becomes that header"
-    tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    tensors = {k: v.detach().cpu().to(dtype).contiguous() for k, v in net.state_dict().items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -51,8 +52,8 @@ def fill_weights(net:nn.Module, # Changed in place
                  tensors:dict, # As `read_weights` returns them
                  path, # What an error calls them
                 ) -> nn.Module: # The same network, in evaluation mode
-    "Fill a network, or raise one ValueError that says what does not fit: names, shapes, types, finite numbers"
-    wanted = net.state_dict()
+    "Fill a network, or raise one ValueError that says what does not fit: names, shapes, types, finite numbers. Half precision becomes single"
+    wanted, tensors = net.state_dict(), {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
     missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or extra: raise ValueError(f"{path} does not fit its header: missing {missing[:3]}, unexpected {extra[:3]} ({len(missing)} and {len(extra)} in all)")
     for k, v in tensors.items():

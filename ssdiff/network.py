@@ -94,14 +94,15 @@ def _steps(t, like):
     return t.reshape(-1).expand(len(like))
 
 # %% ../nbs/lib/11_network.ipynb #11017c
-HEADER = dict(network="SSDiff", variant="V5", fmim=True, bands=8, window=64, sensor=None, full_scale=None, scale=1.0, steps=1000, schedule="cosine", profile=None, commit=None)
+HEADER = dict(network="SSDiff", variant="V5", fmim=True, bands=8, window=64, sensor=None, full_scale=None, scale=1.0, steps=1000, schedule="cosine", normalise=0.0, profile=None, commit=None)
 
 def save(net:nn.Module, # An SSDiff network
          path, # Where to; replaced at once
+         dtype:torch.dtype=torch.float32, # Type of the numbers in the file; torch.float16 halves it
          **meta, # sensor, full_scale, scale, steps, schedule, profile, commit, and whatever else should travel; JSON values
         ):
     "Write an SSDiff with a header from which it can be rebuilt"
-    write_weights(net, path, {**HEADER, **net.meta, **meta, **dict(variant=net.variant, fmim=net.fmim, bands=net.bands, window=net.window)})
+    write_weights(net, path, {**HEADER, **net.meta, **meta, **dict(variant=net.variant, fmim=net.fmim, bands=net.bands, window=net.window)}, dtype)
 
 # %% ../nbs/lib/11_network.ipynb #11018
 def load(path, # A file written by `save`
@@ -123,7 +124,7 @@ def _check_header(path, meta):
     missing = set(HEADER) - set(meta)
     if missing: raise ValueError(f"{path}: the header lacks {', '.join(sorted(missing))}")
     fits = dict(network=meta["network"] == "SSDiff", variant=among("variant", VARIANTS), fmim=isinstance(meta["fmim"], bool), bands=whole("bands", MOST_BANDS), window=whole("window", 2**20) and meta["window"] % 4 == 0,
-                scale=number("scale", 1e9), steps=whole("steps", 10**6), schedule=among("schedule", SCHEDULES))
+                scale=number("scale", 1e9), steps=whole("steps", 10**6), schedule=among("schedule", SCHEDULES), normalise=meta["normalise"] == 0 or number("normalise", 1))
     for k, ok in fits.items():
         if not ok: raise ValueError(f"{path}: the header's {k} cannot be {meta[k]!r}")
 
@@ -132,4 +133,4 @@ def diffusion_of(net:SSDiff, # A loaded network
                 ) -> Diffusion: # The diffusion it was trained with
     "The diffusion that a network's header names"
     meta = {**HEADER, **net.meta}
-    return Diffusion(meta["steps"], meta["schedule"], meta["scale"])
+    return Diffusion(meta["steps"], meta["schedule"], meta["scale"], meta["normalise"])
