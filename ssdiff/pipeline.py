@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Sensor', 'Mode', 'Patch', 'GROUPS', 'PROFILES', 'SURROUNDINGS', 'Group', 'Finetuned', 'Dataset', 'Prepare',
            'Training', 'Diffused', 'Pretrain', 'Ablate', 'Finetune', 'Method', 'Baseline', 'Evaluate', 'Figures',
-           'ParamsError', 'check_params', 'read_params', 'strip_run', 'StageError', 'run_stage', 'write_readme',
-           'get_group', 'set_profile', 'show_results', 'main']
+           'Package', 'ParamsError', 'check_params', 'read_params', 'strip_run', 'StageError', 'run_stage',
+           'write_readme', 'get_group', 'set_profile', 'show_results', 'main']
 
 # %% ../nbs/lib/19_pipeline.ipynb #67bd8ba2
 import argparse, logging, os, re, subprocess, sys
@@ -140,6 +140,28 @@ class Figures(Group):
     corner: list[Annotated[int, Field(ge=0, multiple_of=4)]] = Field(min_length=2, max_length=2)
     zoom: list[float] = Field(min_length=3, max_length=3)   # y, x and size of the magnified part, in fractions of the image
 
+# %% ../nbs/lib/19_pipeline.ipynb #p19a0011
+class Package(Group):
+    "The weights that come with the package. They belong to no profile: made once, over hours, and committed."
+    seed: NonNegativeInt
+    scene_seed: NonNegativeInt
+    threads: PositiveInt
+    workers: PositiveInt
+    scenes: PositiveInt                  # To train on, of each number of bands
+    valid_scenes: PositiveInt
+    size: int = Field(ge=32, multiple_of=16) # Side of a scene's MS
+    iterations: PositiveInt
+    batch: PositiveInt
+    patch: Patch
+    lr: PositiveFloat
+    clip: NonNegativeFloat
+    ema: float = Field(ge=0, lt=1)
+    amount: NonNegativeFloat             # Strength of what varies from batch to batch
+    normalise: float = Field(gt=0, le=1) # See `Diffusion`
+    t_final: float = Field(ge=0, le=1)
+    validate_every: PositiveInt
+    checkpoint_every: PositiveInt
+
 # %% ../nbs/lib/19_pipeline.ipynb #9db1a3b1
 GROUPS = dict(prepare=Prepare, pretrain=Pretrain, finetune=Finetune, ablate=Ablate, baseline=Baseline, evaluate=Evaluate, figures=Figures)
 PROFILES = ("ci", "demo", "paper")
@@ -162,9 +184,9 @@ def check_params(
 ) -> dict:                # The same
     "Raise one `ParamsError` that lists everything wrong with `params`."
     if not isinstance(params, dict): raise ParamsError("params.yaml holds no names and values")
-    wrong = [f"{k}: not a known name (expected profile, dataset, {', '.join(PROFILES)})" for k in params if k not in ("profile", "dataset", *PROFILES)]
+    wrong = [f"{k}: not a known name (expected profile, dataset, package, {', '.join(PROFILES)})" for k in params if k not in ("profile", "dataset", "package", *PROFILES)]
     if params.get("profile") not in PROFILES: wrong.append(f"profile: expected one of {', '.join(PROFILES)} (found {params.get('profile')!r})")
-    wrong += _mistakes(Dataset, params.get("dataset"), "dataset")
+    wrong += _mistakes(Dataset, params.get("dataset"), "dataset") + _mistakes(Package, params.get("package"), "package")
     for p in PROFILES:
         groups = dict(params.get(p)) if isinstance(params.get(p), dict) else {}
         methods = groups.pop("methods", {})
