@@ -34,6 +34,10 @@ class NoiseDiffusion(Diffusion):
         self.schedule, self.beta = "sr3", sr3_betas(steps)
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)
 
+    def seen(self, x_t):
+        "The state itself: noise cannot be told from less of it"
+        return x_t
+
     def clean(self,
               net, # net(x_t, t, pan, lms, ms) → noise, t on the scale 0-1000
              ): # The same call → estimate of x_0 in [-1, 1]
