@@ -35,10 +35,10 @@ FORMAT = "1"
 def write_weights(net:nn.Module, # Any network
                   path, # Where to; replaced at once
                   header:dict, # What it is; JSON values
-                  dtype:torch.dtype=torch.float32, # Of the numbers in the file; torch.float16 halves it
+                  dtype:torch.dtype=torch.float32, # Of the real numbers in the file; counters stay integers; torch.float16 halves it
                  ):
     "Write weights as safetensors with a header that says what they are; `net.meta` becomes that header"
-    tensors = {k: v.detach().cpu().to(dtype).contiguous() for k, v in net.state_dict().items()}
+    tensors = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype).contiguous() for k, v in net.state_dict().items()}
     write_whole(path, pack(tensors, dict(header=json.dumps(dict(header, format="ssdiff", version=FORMAT), sort_keys=True))))
     net.meta = header
 
