@@ -9,6 +9,8 @@ from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+import io
+import math
 import os
 
 import h5py
@@ -48,17 +50,37 @@ def find_file(folder, # Where the files are
     raise FileNotFoundError(f"{folder}: no {name} (nor {stem}_<number>.h5); it holds {', '.join(sorted(p.name for p in folder.glob('*.h5'))) or 'no .h5 files'}")
 
 # %% ../nbs/lib/05_data.ipynb #c008
+class _Disk(io.FileIO):
+    "A file whose first failed write is kept as `error`; what comes after it is dropped."
+    error = None
+
+    def _try(self, do, *args):
+        try: return None if self.error else do(*args)
+        except OSError as e: self.error = e
+
+    def write(self, content):
+        left = memoryview(content).cast("B")
+        while left and (n := self._try(super().write, left)): left = left[n:]
+        return len(content)
+
+    def truncate(self, size=None): return self._try(super().truncate, size)
+
+
 @contextmanager
 def create_file(path,                    # Where it appears when all went well
                 shapes:dict[str, tuple], # Shape of each dataset, N first
                 dtypes:dict[str, str]):  # Type of each dataset
-    "Context with an open HDF5 file of empty datasets; it replaces `path` at the end, or vanishes after an error."
+    "Context with an open HDF5 file of empty datasets; it replaces `path` at the end, or vanishes after an error. OSError if the disk is full."
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with h5py.File(tmp, "w", libver="earliest") as f:
-            for k, shape in shapes.items(): f.create_dataset(k, shape, dtypes[k], chunks=(1, *shape[1:]), track_times=False)
-            yield f
+        with closing(_Disk(tmp, "w+")) as disk:
+            try:
+                with h5py.File(disk, "w", libver="earliest") as f:
+                    for k, shape in shapes.items(): f.create_dataset(k, shape, dtypes[k], chunks=(1, *shape[1:]), track_times=False)
+                    yield f
+            finally:
+                if disk.error: raise OSError(disk.error.errno, f"{path} could not be written ({disk.error.strerror}), nothing of it is left; make room, then run the same command again") from None
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
@@ -89,6 +111,15 @@ def expected_shapes(sensor:str|Sensor, n:int, height:int, width:int, truth:bool 
     return {**(dict(gt=fine) if truth else {}), "ms": (n, b, height//4, width//4), "lms": fine, "pan": (n, 1, height, width)}
 
 # %% ../nbs/lib/05_data.ipynb #c012
+@contextmanager
+def _one_error(path):
+    "Whatever HDF5 says about a damaged file is one ValueError."
+    try: yield
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as e:
+        if str(e).startswith(f"{path}: "): raise
+        raise ValueError(f"{path}: cannot be read ({' '.join(str(e).split())}); expected a complete HDF5 file in PanCollection's layout; copy or download it again") from None
+
+
 def _open(path) -> h5py.File:
     "Open for reading, or one ValueError."
     if not Path(path).is_file(): raise FileNotFoundError(f"{path}: no such file")
@@ -103,7 +134,7 @@ def _check_layout(f:h5py.File, path, sensor:Sensor, truth:bool) -> None:
     "Keys, links, types and shapes."
     keys = ("gt", "ms", "lms", "pan") if truth else ("ms", "lms", "pan")
     missing = [k for k in keys if k not in f.keys()]
-    if missing: raise ValueError(f"{path}: key {missing[0]!r} missing; expected {', '.join(keys)}, found {', '.join(f.keys()) or 'none'}")
+    if missing: raise ValueError(f"{path}: key {missing[0]!r} missing; expected {', '.join(keys)}, found {', '.join(islice(f.keys(), 9)) or 'none'}")
     for k in keys: _check_dataset(f, path, k)
     n, _, h, w = f["pan"].shape
     if h % 4 or w % 4: raise ValueError(f"{path}: key 'pan': expected sides that are multiples of 4, found shape {f['pan'].shape}")
@@ -121,6 +152,23 @@ def _check_dataset(f:h5py.File, path, k:str) -> None:
     if d.external or d.is_virtual: raise ValueError(f"{path}: key {k!r}: expected data stored in the file, found external or virtual storage; copy the data in")
     if d.dtype.kind not in "iuf": raise ValueError(f"{path}: key {k!r}: expected real numbers, found dtype {d.dtype}")
     if d.ndim != 4 or 0 in d.shape: raise ValueError(f"{path}: key {k!r}: expected a non-empty array samples × bands × height × width, found shape {d.shape}")
+    _check_storage(d, path, k)
+
+
+_LARGEST = 2**28  # bytes of a sample, or of one of the blocks in which HDF5 stores and unpacks; PanCollection's samples have at most 17 MB
+_PACKED = 1100    # more than gzip can pack into one byte
+_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"} # others would load code from somewhere
+
+def _check_storage(d:h5py.Dataset, path, k:str) -> None:
+    "A few bytes may declare any shape: what is promised has to be there, in parts that fit into memory."
+    how = d.id.get_create_plist()
+    filters = [how.get_filter(i)[0] for i in range(how.get_nfilters())]
+    if odd := set(filters) - set(_FILTERS): raise ValueError(f"{path}: key {k!r}: expected no compression or {', '.join(_FILTERS.values())}, found filter {min(odd)}; store the data in one of these ways")
+    largest = max(math.prod(d.shape[1:])*max(8, d.dtype.itemsize), math.prod(d.chunks or ())*d.dtype.itemsize)
+    if largest > _LARGEST: raise ValueError(f"{path}: key {k!r}: expected samples and chunks of at most {_LARGEST/1e9:.1f} GB, found {largest/1e9:.3g} GB in shape {d.shape}, chunks {d.chunks}")
+    need, there = math.prod(d.shape)*d.dtype.itemsize, d.id.get_storage_size()
+    if there*(_PACKED if filters else 1) < need: raise ValueError(f"{path}: key {k!r}: expected {need} bytes for shape {d.shape}, found {there} in the file (was the array ever filled?); write or copy the file again")
+
 
 # %% ../nbs/lib/05_data.ipynb #c013
 def _chunks(d:h5py.Dataset, values:int=4_000_000) -> Iterator[tuple[int, np.ndarray]]:
@@ -151,7 +199,7 @@ def check_file(path,             # An HDF5 file
     "Check everything that could ruin a training; one ValueError names the file, the key, what was expected and what was found."
     if split not in SPLITS: raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     s = get_sensor(sensor)
-    with _open(path) as f:
+    with _one_error(path), _open(path) as f:
         _check_layout(f, path, s, split != "full")
         keys = [k for k in ("gt", "ms", "lms", "pan") if k in f and (k != "gt" or split != "full")]
         for k in keys:
@@ -165,7 +213,7 @@ class PanData(Dataset):
     def __init__(self, path,             # HDF5 in PanCollection's layout, see `check_file`
                  sensor:str|Sensor):     # For band count and full scale
         self.path, self.sensor, self._file, self._pid = Path(path), get_sensor(sensor), None, None
-        with _open(path) as f:
+        with _one_error(path), _open(path) as f:
             truth = "gt" in f
             _check_layout(f, path, self.sensor, truth)
             self.keys = ("gt", "ms", "lms", "pan") if truth else ("ms", "lms", "pan")
@@ -182,8 +230,8 @@ class PanData(Dataset):
 
     def __getitem__(self, i:int) -> dict[str, torch.Tensor]:
         if not -self.n <= i < self.n: raise IndexError(f"{self.path}: sample {i} of {self.n}")
-        f, full = self._h5(), np.float32(self.sensor.full_scale)
-        return {k: torch.from_numpy(f[k][i % self.n].astype(np.float32) / full) for k in self.keys}
+        full = np.float32(self.sensor.full_scale)
+        with _one_error(self.path): f = self._h5(); return {k: torch.from_numpy(f[k][i % self.n].astype(np.float32) / full) for k in self.keys}
 
 # %% ../nbs/lib/05_data.ipynb #c024
 def scene_seeds(seed:int, split:str, n:int) -> list[int]:

@@ -8,6 +8,7 @@ __all__ = ['classical_method', 'network_method', 'timed', 'fuse_all', 'score_all
 
 # %% ../nbs/lib/15_evaluation.ipynb #e4680c2b
 from functools import partial
+from io import BytesIO
 import json
 from pathlib import Path
 from time import perf_counter
@@ -17,6 +18,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 from .classical import METHODS
+from .files import write_whole
 from .metrics import full, mean_std, reduced
 from .network import diffusion_of
 from .sensors import get_sensor
@@ -102,8 +104,7 @@ def save_json(
     content,             # Anything JSON can hold
 ) -> None:
     "Readable, with sorted names and a final newline: the same bytes for the same numbers."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 # %% ../nbs/lib/15_evaluation.ipynb #61686311
 def save_fused(
@@ -111,8 +112,9 @@ def save_fused(
     fused:np.ndarray,    # (N,B,H,W) float32
 ) -> None:
     "Sharpened test images as HDF5, dataset `fused`, the same bytes for the same images."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w", libver="v110") as f: f.create_dataset("fused", data=fused, chunks=(1, *fused.shape[1:]), compression="gzip", shuffle=True, track_times=False)
+    with BytesIO() as made:                              # a full disk under HDF5 itself ends the process
+        with h5py.File(made, "w", libver="v110") as f: f.create_dataset("fused", data=fused, chunks=(1, *fused.shape[1:]), compression="gzip", shuffle=True, track_times=False)
+        write_whole(path, made.getvalue())
 
 # %% ../nbs/lib/15_evaluation.ipynb #ev-save
 def save_scores(
@@ -120,5 +122,4 @@ def save_scores(
     *scores:pd.DataFrame,# As `score_all` returns them: at reduced and, if there is any, at full resolution
 ) -> None:
     "One method's scores as CSV, a row an image, the same bytes for the same numbers."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat(scores, axis=1).rename_axis("image").to_csv(path, lineterminator="\n")
+    write_whole(path, pd.concat(scores, axis=1).rename_axis("image").to_csv(lineterminator="\n").encode())

@@ -20,10 +20,11 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from dvclive import Live
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as pack
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
+from .files import write_whole
 from .metrics import ergas, sam
 from .sensors import get_sensor
 
@@ -111,10 +112,7 @@ def save_checkpoint(
     header:dict,      # JSON-able
 ) -> None:
     "Write `tensors` and `header` to a safetensors file, all or nothing."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")                     # a killed run leaves one; the next overwrites it
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, part, metadata={"header": json.dumps(header, sort_keys=True)})
-    os.replace(part, path)
+    write_whole(path, pack({k: v.detach().contiguous() for k, v in tensors.items()}, {"header": json.dumps(header, sort_keys=True)}))
 
 # %% ../nbs/lib/13_training.ipynb #602ff3bb
 def load_checkpoint(
@@ -124,8 +122,8 @@ def load_checkpoint(
     if not Path(path).exists(): return None, None
     try:
         with safe_open(path, framework="pt") as f:
-            return {k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()["header"])
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as e:
+            return {k: f.get_tensor(k) for k in f.keys()}, dict(json.loads(f.metadata()["header"]))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as e:
         warnings.warn(f"{path} is no readable checkpoint ({e}); training starts anew")
         return None, None
 
@@ -258,8 +256,18 @@ class Trainer:
         if self.mean is not None: self.mean.load_state_dict(part("mean"))
         if self.accelerator.scaler: self.accelerator.scaler.load_state_dict(header["scaler"])
 
+    def _damaged(self, tensors, header):
+        "What a checkpoint of this very run would not hold; nothing if it is sound or of another run."
+        wrong = [k for k, kind in dict(iteration=int, history=list, total=float, seconds=float, run=dict, scaler=dict).items() if not isinstance(header.get(k), kind)]
+        if wrong or header["run"] != self._run: return ", ".join(wrong)
+        kinds = lambda d: {k: (v.shape, v.dtype) for k, v in d.items() if not k.startswith("optimizer:")}
+        found, wanted = kinds(tensors), kinds(self._state())
+        moments = {k.split(":", 1)[1].rsplit("|", 1)[0] for k in tensors if k.startswith("optimizer:")} - {k for k, _ in self.net.named_parameters()}
+        return ", ".join(sorted({k for k in {*found, *wanted} if found.get(k) != wanted.get(k)} | moments)[:3])
+
     def _resume(self):
         tensors, header = load_checkpoint(self.checkpoint) if self.checkpoint else (None, None)
+        if header and (odd := self._damaged(tensors, header)): warnings.warn(f"{self.checkpoint} is damaged ({odd}); training starts anew"); header = None
         if header and header["run"] != self._run:
             other = [k for k in sorted({*header["run"], *self._run}) if header["run"].get(k) != self._run.get(k)]
             warnings.warn(f"{self.checkpoint} is of another run ({', '.join(other)} differ); training starts anew"); header = None

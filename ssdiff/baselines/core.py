@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from ..diffusion import check_images
-from ..files import fill_weights, read_weights, write_weights
+from ..files import check_weights, fill_weights, read_weights, write_weights
 
 # %% ../../nbs/lib/20_baselines_core.ipynb #20006
 LOSSES = dict(mse=nn.functional.mse_loss, l1=nn.functional.l1_loss)
@@ -249,10 +249,21 @@ def load(path, # A file written by `save`
         ) -> Baseline: # In evaluation mode; `.meta` holds the header
     "Rebuild a network from its file. One ValueError names what is wrong with it; nothing is unpickled"
     tensors, meta = read_weights(path)
-    try: net = create(meta["network"], meta["bands"], **meta["options"])
-    except (KeyError, TypeError, ValueError) as e: raise ValueError(f"{path}: no network can be made from its header: {e}") from None
+    build = lambda: create(meta["network"], meta["bands"], **meta["options"])
+    try:
+        _check_numbers(meta)
+        with torch.device("meta"): plan = build()        # takes no memory, whatever a header says
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as e: raise ValueError(f"{path}: no network can be made from its header: {e}") from None
+    check_weights(plan, tensors, path)
+    net = build()
     fill_weights(net.to(device), tensors, path).meta = meta
     return net
+
+def _check_numbers(meta):
+    "ValueError for numbers that no network of the study has."
+    for k, v in dict(meta["options"], bands=meta["bands"]).items():
+        if isinstance(v, (int, float)) and not -1e5 <= v <= 1e5: raise ValueError(f"{k} cannot be {v!r}")
+
 
 # %% ../../nbs/lib/20_baselines_core.ipynb #20033
 def _unpack(state, source):
