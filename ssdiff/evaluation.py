@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['classical_method', 'network_method', 'timed', 'fuse_all', 'score_all', 'summary', 'save_json', 'save_fused',
-           'save_scores']
+           'save_scores', 'reliability']
 
 # %% ../nbs/lib/15_evaluation.ipynb #e4680c2b
 from functools import partial
@@ -123,3 +123,14 @@ def save_scores(
 ) -> None:
     "One method's scores as CSV, a row an image, the same bytes for the same numbers."
     write_whole(path, pd.concat(scores, axis=1).rename_axis("image").to_csv(lineterminator="\n").encode())
+
+# %% ../nbs/lib/15_evaluation.ipynb #ev-rel
+def reliability(
+    deviation:np.ndarray, # Stated standard deviations, any shape
+    error:np.ndarray,     # Errors of the means, the same shape and units
+    parts:int=10,         # How many, equal in number of pixels
+) -> pd.DataFrame:        # A row a part: `stated` and `found`, root mean squares
+    "Stated deviation against error found; on the diagonal where the statement holds."
+    part = pd.qcut(np.ravel(deviation), parts, labels=False, duplicates="drop")
+    squares = pd.DataFrame(dict(stated=np.ravel(deviation)**2, found=np.ravel(error)**2))
+    return squares.groupby(part).mean()**.5

@@ -299,9 +299,10 @@ def find_weights(name:str,    # Of a network
 def get_method(name:str,        # Of a classical method or a network, in any case
                sensor:Sensor,
                weights=None,    # A path, or the network itself; None: the package's own weights
-               steps:int=None,  # Of a diffusion model; None: 10
+               steps:int=None,  # Of a diffusion model; None: one, or ten for several samples
                device="cpu",    # Where a network runs
                batch:int=8,     # Patches that a network gets at once
+               samples:int=1,   # How often a diffusion model will be sampled
               ): # A method
     "The method of that name. ValueError names the known ones."
     known = {n.lower(): n for n in (*SCHEMES, "SSDiff", *names())}
@@ -311,7 +312,7 @@ def get_method(name:str,        # Of a classical method or a network, in any cas
         if weights is not None or steps is not None: raise ValueError(f"{name} has no weights and takes no steps; leave them out")
         return ClassicalMethod(name, sensor)
     net = weights if isinstance(weights, torch.nn.Module) else _open_network(name, sensor, weights)
-    return network_method(net, sensor, steps, device, batch)
+    return network_method(net, sensor, steps, device, batch, samples)
 
 def _open_network(name, sensor, weights):
     path = find_weights(name, sensor.n_bands, weights)
@@ -320,9 +321,10 @@ def _open_network(name, sensor, weights):
 # %% ../nbs/lib/40_sharpening.ipynb #40026
 def network_method(net:torch.nn.Module, # SSDiff or a `Baseline`
                    sensor:Sensor,
-                   steps:int=None,      # Of a diffusion model; None: 10
+                   steps:int=None,      # Of a diffusion model; None: one, or ten for several samples
                    device="cpu",
                    batch:int=8,         # Patches at once
+                   samples:int=1,       # How often a diffusion model will be sampled
                   ) -> NetworkMethod:
     "The method that runs a network. ValueError if it is for other bands."
     if net.bands != sensor.n_bands: raise ValueError(f"the weights are for {net.bands} bands but {sensor.name} has {sensor.n_bands}; pass others, or name the right sensor")
@@ -330,7 +332,7 @@ def network_method(net:torch.nn.Module, # SSDiff or a `Baseline`
     if not diffuses and steps is not None: raise ValueError(f"{type(net).__name__} is no diffusion model and takes no steps; leave them out")
     try: net = net.to(device).eval()
     except (RuntimeError, AssertionError) as e: raise ValueError(f"device {device!r} cannot be used ({str(e).splitlines()[0]}); choose cpu, or another") from None
-    return NetworkMethod(net, sensor, net.window, net.window//16*4, check_whole(10 if steps is None else steps, "steps") if diffuses else None, check_whole(batch, "batch"))
+    return NetworkMethod(net, sensor, net.window, net.window//16*4, check_whole(steps if steps is not None else 1 if samples == 1 else 10, "steps") if diffuses else None, check_whole(batch, "batch"))
 
 # %% ../nbs/lib/40_sharpening.ipynb #40028
 def toy_network(bands:int=4, # B

@@ -3,7 +3,7 @@ from importlib.resources import files
 import numpy as np, pytest, torch
 from ssdiff.classical import METHODS
 from ssdiff.data import reduced_scene
-from ssdiff.evaluation import diffusion_method
+from ssdiff.evaluation import network_method
 from ssdiff.metrics import ergas, sam
 from ssdiff.network import diffusion_of, load
 
@@ -24,7 +24,7 @@ def test_they_hold_on_scenes_of_the_study(net, sensor):
     scenes = [reduced_scene(s, sensor, 128) for s in SEEDS[sensor]]
     cut = lambda x: x[..., 16:-16, 16:-16]
     def mean(index, fuse): return np.mean([index(cut(x["gt"].astype(float)), cut(fuse(x["ms"], x["pan"], x["lms"]))).item() for x in scenes])
-    ours = diffusion_method(net, sensor, steps=1)
+    ours = network_method(net, sensor, steps=1)
     for name in ("EXP", "BT-H", "BDSD-PC", "MTF-GLP-FS"):
         other = lambda ms, pan, lms: METHODS[name](ms, pan, sensor)
         for index in (sam, ergas): assert mean(index, ours) < mean(index, other), (name, index.__name__)
@@ -32,5 +32,5 @@ def test_they_hold_on_scenes_of_the_study(net, sensor):
 def test_gains_of_bands_go_through(net, sensor):
     x = reduced_scene(SEEDS[sensor][0], sensor, 64)
     gain = np.linspace(.4, .9, net.bands)[:, None, None]
-    ours = diffusion_method(net, sensor, steps=1)
+    ours = network_method(net, sensor, steps=1)
     np.testing.assert_allclose(ours(x["ms"]*gain, x["pan"]*.5, x["lms"]*gain), ours(x["ms"], x["pan"], x["lms"])*gain, rtol=1e-3, atol=.5)
