@@ -9,12 +9,14 @@ __all__ = ['TASKS', 'written_out', 'forward', 'training', 'image', 'measure', 'r
 # %% ../nbs/lib/50_bench.ipynb #50002
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from unittest import mock
 import pandas as pd
 import torch
@@ -34,7 +36,7 @@ def written_out(fmim:bool=True # FMIM too, not only the attention
          mock.patch.object(ssdiff.fmim, "filter_low", ssdiff.fmim.filter_written if fmim else ssdiff.fmim.filter_low): yield
 
 # %% ../nbs/lib/50_bench.ipynb #50008
-def forward(device, size:int=64, batch:int=4):
+def forward(device, size:int=64, batch:int=12):
     "One call of the network on patches"
     net, b = SSDiff().to(device).eval(), _images(device, batch, size)
     return torch.no_grad()(lambda: net(b["lms"], 500, b["pan"], b["lms"], b["ms"]))
@@ -71,7 +73,10 @@ def measure(task:str,           # One of TASKS
     if done.returncode: raise RuntimeError(f"{task} {version} {shape} failed: " + done.stderr.strip()[-300:])
     return json.loads(done.stdout.splitlines()[-1])
 
-def _memory(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB on Linux
+def _memory():
+    "Most memory that this process has had so far, in MiB"
+    try: return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+    except (OSError, TypeError): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # which a process inherits from the one that started it
 
 def _run(task, version, repeats, threads, shape):
     "What the process does"
@@ -166,6 +171,7 @@ def parts(net:SSDiff,
     "What the parts of a forward pass take, and how near each comes to the machine's bounds"
     table = min((_watched(net, batch) for _ in range(1 + repeats)), key=lambda t: t.loc["all", "seconds"])
     bound = pd.concat([table["GFLOP"] * 1e9 / machine["flops"], table["MB"] * 1e6 / machine["bytes"]], axis=1).max(axis=1)
+    bound["all"] = bound.drop("all").sum()
     return table.assign(share=table["seconds"] / table.loc["all", "seconds"], rate=table["GFLOP"] / table["seconds"], bandwidth=table["MB"] / 1e3 / table["seconds"], near=bound / table["seconds"])
 
 @torch.no_grad()
