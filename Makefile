@@ -1,6 +1,6 @@
 # Two commands: `make reproduce` remakes every table and figure, `make test` tests everything. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab readme constraints hooks clean
+.PHONY: help reproduce test bench lab readme constraints hooks clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -40,6 +40,10 @@ endif
 test: $(READY) data ## run every notebook's tests, then tests/
 	OMP_NUM_THREADS=1 nbdev_test --n_workers 2
 	OMP_NUM_THREADS=1 pytest -q tests
+
+bench: $(READY) ## measure time and memory against the formulas written out (7 minutes on two idle cores)
+	@ssdiff-study run nbs/bench.ipynb results/notebooks/bench.ipynb -p quick false -p results results
+	@cat results/bench/bench.md
 
 lab: $(READY) data ## open JupyterLab on the notebooks (they are cleaned when saved)
 	@jupyter lab --config=.jupyter/jupyter_server_config.py nbs

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Sensor', 'Mode', 'Patch', 'GROUPS', 'PROFILES', 'SURROUNDINGS', 'Group', 'Finetuned', 'Dataset', 'Prepare',
            'Training', 'Diffused', 'Pretrain', 'Ablate', 'Finetune', 'Method', 'Baseline', 'Evaluate', 'Figures',
-           'Package', 'ParamsError', 'check_params', 'read_params', 'strip_run', 'StageError', 'run_stage',
-           'write_readme', 'get_group', 'set_profile', 'show_results', 'main']
+           'Package', 'Sampler', 'Steps', 'ParamsError', 'check_params', 'read_params', 'strip_run', 'StageError',
+           'run_stage', 'write_readme', 'get_group', 'set_profile', 'show_results', 'main']
 
 # %% ../nbs/lib/19_pipeline.ipynb #67bd8ba2
 import argparse, logging, os, re, subprocess, sys
@@ -162,8 +162,26 @@ class Package(Group):
     validate_every: PositiveInt
     checkpoint_every: PositiveInt
 
+# %% ../nbs/lib/19_pipeline.ipynb #p19steps
+class Sampler(Group):
+    "A way of sampling that `steps` tries."
+    method: Literal["ddim", "ddpm", "second"]
+    spacing: Literal["even", "quadratic", "snr"]
+    most: int = Field(ge=1, le=1000)     # Only the counts up to this
+
+class Steps(Group):
+    "How many steps are enough."
+    seed: NonNegativeInt
+    threads: PositiveInt
+    counts: list[Annotated[int, Field(ge=1, le=1000)]] = Field(min_length=1)
+    samplers: list[Sampler] = Field(min_length=1)
+    images_tried: PositiveInt            # With truth, and as many without
+    size: int = Field(ge=80, multiple_of=4)       # Side of the part that is tried
+    full_size: int = Field(ge=32, multiple_of=16) # The same at full resolution
+    within: float = Field(ge=0, lt=1)    # How far from the best of an index is near enough
+
 # %% ../nbs/lib/19_pipeline.ipynb #9db1a3b1
-GROUPS = dict(prepare=Prepare, pretrain=Pretrain, finetune=Finetune, ablate=Ablate, baseline=Baseline, evaluate=Evaluate, figures=Figures)
+GROUPS = dict(prepare=Prepare, pretrain=Pretrain, finetune=Finetune, ablate=Ablate, baseline=Baseline, evaluate=Evaluate, figures=Figures, steps=Steps)
 PROFILES = ("ci", "demo", "paper")
 
 # %% ../nbs/lib/19_pipeline.ipynb #b3749457

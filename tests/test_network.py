@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from ssdiff import apfm, fmim
-from ssdiff.diffusion import Diffusion, ramps
+from ssdiff.diffusion import SAMPLERS, SPACINGS, Diffusion, ramps
 from ssdiff.network import VARIANTS, SSDiff, load, save
 
 COUNTS = {8: dict(V1=1_100_920, V2=652_904, V3=1_420_184, V4=1_249_144, V5=1_420_184),
@@ -123,11 +123,10 @@ def test_fmim_changes_what_it_should():
 
 
 @settings(max_examples=15, deadline=None)
-@given(steps=st.integers(1, 60), eta=st.floats(0, 1), ddpm=st.booleans(), scale=st.sampled_from([1.0, 0.06]), seed=st.integers(-2**70, 2**70))
-def test_oracle_returns_the_truth(steps, eta, ddpm, scale, seed):
+@given(steps=st.integers(1, 60), eta=st.floats(0, 1), method=st.sampled_from(SAMPLERS), spacing=st.sampled_from(SPACINGS), scale=st.sampled_from([1.0, 0.06]), seed=st.integers(-2**70, 2**70))
+def test_oracle_returns_the_truth(steps, eta, method, spacing, scale, seed):
     b = images(height=8)
-    kw = dict(method="ddpm") if ddpm else dict(eta=eta)
-    out = Diffusion(scale=scale).sample(lambda *a: (b["gt"] - b["lms"]) / scale, *conditions(b), steps=steps, seed=seed, progress=False, **kw)
+    out = Diffusion(scale=scale).sample(lambda *a: (b["gt"] - b["lms"]) / scale, *conditions(b), steps=steps, seed=seed, progress=False, method=method, spacing=spacing, eta=eta if method == "ddim" else 0)
     assert (out - b["gt"]).abs().max() < 1e-5
 
 
