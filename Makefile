@@ -1,6 +1,6 @@
 # Two commands: `make reproduce` remakes every table and figure, `make test` tests everything. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test bench lab readme constraints hooks clean
+.PHONY: help reproduce reproduce-alone test bench lab readme constraints hooks clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -28,7 +28,25 @@ data: $(READY) data.dvc
 	@dvc pull --quiet data.dvc
 	@touch data
 
-reproduce: $(READY) data ## remake every table and figure (PROFILE=ci|demo|paper picks another profile)
+# Runs a command unless another one holds the lock. Whatever the command starts holds it too, so that it is free when the last of them has ended, however it ended.
+define ALONE
+import fcntl, os, subprocess, sys
+os.makedirs(".dvc/tmp", exist_ok=True)
+lock = open(".dvc/tmp/reproduce", "a+")
+try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except OSError:
+    lock.seek(0)
+    sys.exit(f"Another `make reproduce` is at work in this folder (process {lock.read().strip()}). Wait until it is done, or stop it; nothing was changed.")
+lock.truncate(0); lock.write(str(os.getpid())); lock.flush()
+sys.exit(subprocess.run(sys.argv[1:], pass_fds=[lock.fileno()]).returncode)
+endef
+export ALONE
+
+reproduce: ## remake every table and figure (PROFILE=ci|demo|paper picks another profile)
+	@$(or $(PYTHON),python3) -c "$$ALONE" $(MAKE) --no-print-directory reproduce-alone
+
+reproduce-alone: $(READY) data
+	@ssdiff-study mend
 ifdef PROFILE
 	@ssdiff-study profile $(PROFILE)
 endif

@@ -49,7 +49,7 @@ def read_weights(path, # A file written by `write_weights`
     if not Path(path).is_file(): raise FileNotFoundError(f"no weights at {path}")
     try:
         with safe_open(path, "pt") as f: tensors, info = {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
-    except SafetensorError as e: raise ValueError(f"{path} is not a readable safetensors file: {e}") from e
+    except (SafetensorError, RuntimeError) as e: raise ValueError(f"{path} is not a readable safetensors file: {e}") from e
     try: meta = json.loads(info.get("header", "{}"))
     except (ValueError, RecursionError) as e: raise ValueError(f"{path}: the header is no JSON: {e}") from e
     kind = (meta.pop("format", None), meta.pop("version", None)) if isinstance(meta, dict) else (None, None)

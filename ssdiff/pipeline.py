@@ -6,10 +6,10 @@
 __all__ = ['Sensor', 'Mode', 'Patch', 'GROUPS', 'PROFILES', 'SURROUNDINGS', 'Group', 'Finetuned', 'Dataset', 'Prepare',
            'Training', 'Diffused', 'Pretrain', 'Ablate', 'Finetune', 'Method', 'Baseline', 'Evaluate', 'Figures',
            'Package', 'Sampler', 'Steps', 'ParamsError', 'check_params', 'read_params', 'strip_run', 'StageError',
-           'run_stage', 'write_readme', 'get_group', 'set_profile', 'show_results', 'main']
+           'run_stage', 'write_readme', 'get_group', 'set_profile', 'keep_lock', 'mend', 'show_results', 'main']
 
 # %% ../nbs/lib/19_pipeline.ipynb #67bd8ba2
-import argparse, logging, os, re, subprocess, sys
+import argparse, json, logging, os, re, shutil, subprocess, sys
 from pathlib import Path
 from typing import Annotated, Literal, Optional, Union
 import nbformat, papermill, yaml
@@ -272,6 +272,7 @@ def run_stage(
     part = out.with_suffix(f".part{rank}.ipynb")
     try: papermill.execute_notebook(notebook, part, values, progress_bar=False, log_output=True, kernel_name="python3")
     except FileNotFoundError as e: raise StageError(f"{notebook} is not here: run the study from the repository's root ({e})") from None
+    except OSError as e: part.unlink(missing_ok=True); raise StageError(f"{Path(notebook).name} stopped: {e}; make room or mend the folder, then run the same command again") from None
     except DeadKernelError:
         part.unlink(missing_ok=True)
         raise StageError(f"{Path(notebook).name}: its process died, most often for lack of memory; lower batch or workers in params.yaml") from None
@@ -280,7 +281,7 @@ def run_stage(
         raise StageError(f"{Path(notebook).name} stopped: {e.ename}: {e.evalue}\n(the notebook up to there: {failed})") from None
     if rank: part.unlink(); return
     nbformat.write(strip_run(nbformat.read(part, as_version=4)), part)
-    os.replace(part, out)
+    os.replace(part, out); out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
 
 # %% ../nbs/lib/19_pipeline.ipynb #c1795256
 def write_readme(
@@ -310,6 +311,7 @@ def get_group(
 def _run(args):
     values = {}
     for group in args.group: values |= get_group(read_params(), group)
+    keep_lock()
     run_stage(args.notebook, args.out, **values | {k: yaml.safe_load(v) for k, v in args.values})     # what stands in dvc.yaml goes before params.yaml
 
 # %% ../nbs/lib/19_pipeline.ipynb #043e7fcd
@@ -319,8 +321,64 @@ def set_profile(
 ) -> None:
     "Write `profile: name` into params.yaml and leave every other line as it is."
     if name not in PROFILES: raise ParamsError(f"profile {name!r} is not known: {', '.join(PROFILES)}")
-    text = Path(path).read_text(encoding="utf-8")
-    Path(path).write_text(re.sub(r"(?m)^profile:\s*\S+", f"profile: {name}", text), encoding="utf-8")
+    text, part = Path(path).read_text(encoding="utf-8"), Path(f"{path}.part")
+    part.write_text(re.sub(r"(?m)^profile:\s*\S+", f"profile: {name}", text), encoding="utf-8")
+    os.replace(part, path)
+
+# %% ../nbs/lib/19_pipeline.ipynb #mend0001
+_KEPT = Path(".dvc/tmp/dvc.lock.kept")
+
+def _sound(lock):
+    "Whether dvc.lock is what DVC can read."
+    try: return isinstance(yaml.load(Path(lock).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"], dict)
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError): return False
+
+def keep_lock(
+    root:Path=".",            # Of the repository
+) -> None:
+    "Keep a copy of dvc.lock, for `mend`."
+    lock, kept = Path(root)/"dvc.lock", Path(root)/_KEPT
+    if not lock.exists() or not kept.parent.is_dir(): return
+    shutil.copy(lock, part := kept.with_suffix(f".{os.getpid()}"))
+    os.replace(part, kept)
+
+# %% ../nbs/lib/19_pipeline.ipynb #mend0002
+def _is_dvc(pid):
+    "Whether a process of that number lives and is a DVC; where the system does not say what it is, whether it lives."
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return False
+    except PermissionError: pass
+    try: return b"dvc" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError: return not Path("/proc/self/cmdline").exists()
+
+def _at_work(rwlock):
+    "The processes that DVC's list of who is working names, as far as they live; an unreadable list names nobody."
+    try: held = json.loads(Path(rwlock).read_text(encoding="utf-8"))
+    except (OSError, ValueError): return []
+    infos = [i for kind in held.values() for who in kind.values() for i in (who if isinstance(who, list) else [who])]
+    return sorted({int(i["pid"]) for i in infos if _is_dvc(int(i["pid"]))})
+
+# %% ../nbs/lib/19_pipeline.ipynb #mend0003
+def mend(
+    root:Path=".",            # Of the repository
+) -> list:                    # What was done, a line each
+    "Put right what a killed run can leave half-written; touches nothing while DVC is at work."
+    root, done = Path(root), []
+    rwlock, lock = root/".dvc/tmp/rwlock", root/"dvc.lock"
+    if pids := _at_work(rwlock): return [f"DVC is at work here already (process {', '.join(map(str, pids))})"]
+    if rwlock.exists(): rwlock.unlink()
+    if lock.exists() and not _sound(lock):
+        done.append("dvc.lock was half a file, left by a run that was killed; " + _restore_lock(root))
+    for pattern in (".*.part", ".*.tmp", "*.part*.ipynb"):
+        for left in (root/"results").rglob(pattern): left.unlink(missing_ok=True); done.append(f"removed {left.relative_to(root)}, left by a run that was killed")
+    return done
+
+def _restore_lock(root):
+    "Replace dvc.lock by the last whole one; what was done."
+    if _sound(root/_KEPT): shutil.copy(root/_KEPT, root/"dvc.lock"); return "the copy from the beginning of the last stage took its place"
+    old = subprocess.run(["git", "show", "HEAD:dvc.lock"], cwd=root, capture_output=True)
+    if old.returncode: (root/"dvc.lock").unlink(); return "it was removed"
+    (root/"dvc.lock").write_bytes(old.stdout); return "the committed one took its place"
 
 # %% ../nbs/lib/19_pipeline.ipynb #a38d5c24
 def show_results(
@@ -344,8 +402,9 @@ def main(argv:list=None) -> int:
     profile = sub.add_parser("profile", help="choose the profile in params.yaml"); profile.add_argument("name", choices=PROFILES)
     profile.set_defaults(do=lambda a: set_profile(a.name))
     sub.add_parser("show", help="print the final tables and where the figures are").set_defaults(do=lambda a: show_results())
+    sub.add_parser("mend", help="put right what a killed run can leave half-written").set_defaults(do=lambda a: [print(f"ssdiff-study: {line}") for line in mend()])
     sub.add_parser("readme", help="write README.md from nbs/index.ipynb").set_defaults(do=lambda a: write_readme())
     args = parser.parse_args(argv)
     try: args.do(args)
-    except (ParamsError, StageError, ValueError, FileNotFoundError) as e: print(f"ssdiff-study: {e}", file=sys.stderr); return 2
+    except (ParamsError, StageError, ValueError, OSError) as e: print(f"ssdiff-study: {e}", file=sys.stderr); return 2
     return 0

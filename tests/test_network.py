@@ -162,7 +162,7 @@ def test_double_agrees_with_float():
     with pytest.raises(TypeError, match="the network is torch.float64"): call(net, b)
 
 
-@pytest.mark.parametrize("window", [0, 30, 1.5])
+@pytest.mark.parametrize("window", [0, 30, 1.5, 2048])
 def test_a_network_that_could_not_be_loaded_is_not_built(window):
     with pytest.raises(ValueError, match="window must be"): SSDiff(4, window=window)
 

@@ -1,0 +1,150 @@
+"""`python tests/kill_stages.py`: the whole pipeline in its ci profile, killed with SIGKILL at random moments of every kind of stage, ends with the bytes of an undisturbed run.
+
+Twice the pipeline runs in a clone of its own, once in peace. Prints a Markdown table: every kill, then what was compared. About 15 minutes for 20 kills on two cores.
+Half of the kills hit the process group, as `kill -9` does: the notebook's own process has a session of its own and lives on for up to a second. The others hit everything at once, as a power cut does."""
+import argparse
+import hashlib
+import os
+import queue
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COMPARED = ("results/metrics/**/*", "results/scores/**/*", "results/weights/**/*", "results/training/**/*", "results/datasets/**/*", "results/fused/**/*")
+
+
+def clone(folder):
+    "A clone of the repository with its data, in the ci profile."
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, folder], check=True)
+    for command in ("dvc pull --quiet data.dvc", "ssdiff-study profile ci"): subprocess.run(command.split(), cwd=folder, env=surroundings(folder), check=True)
+    return folder
+
+def surroundings(folder):
+    "The environment of a command in a clone: this Python's commands, and the clone's own modules."
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder), "OMP_WAIT_POLICY": "passive"}
+
+
+class Reproduce:
+    "What `make reproduce` does once there is an environment, in a process group of its own; its output line by line."
+    def __init__(self, folder, log):
+        command = "ssdiff-study mend && dvc repro"
+        self.process = subprocess.Popen(["bash", "-c", command], cwd=folder, env=surroundings(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
+        self.lines, self.log = queue.Queue(), log
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout: self.log.write(line); self.log.flush(); self.lines.put(line)
+        self.lines.put(None)
+
+    def stages(self, seconds=None):
+        "Names of stages as they begin; None when nothing was said for `seconds`."
+        while True:
+            try: line = self.lines.get(timeout=seconds)
+            except queue.Empty: yield None; continue
+            if line is None: return
+            if found := re.match(r"Running stage '(.+)':", line): yield found[1]
+
+    def kill(self, everything):
+        "SIGKILL to the process group, or to all that descends from it."
+        hit = descendants(self.process.pid) if everything else []
+        os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in hit:
+            try: os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError: pass
+        self.process.wait()
+
+
+def descendants(pid):
+    "Process numbers, whatever session they are in."
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try: parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError): pass
+    found, todo = [], [pid]
+    while todo:
+        todo = [p for p, parent in parents.items() if parent in todo]; found += todo
+    return found
+
+
+def in_peace(folder, log):
+    "Run to the end; the seconds of each stage, in order."
+    run, begun = Reproduce(folder, log), []
+    for stage in run.stages(): begun.append((stage, time.monotonic()))
+    if run.process.wait(): raise SystemExit(f"the undisturbed run failed; see {log.name}")
+    ends = [t for _, t in begun[1:]] + [time.monotonic()]
+    return {stage: end - t for (stage, t), end in zip(begun, ends)}
+
+
+def plan(seconds, kills, rng):
+    "Stages to be killed, and the moments: at least two of every kind if there are enough kills, spread over the stage and a little beyond, where DVC takes its results."
+    kinds = {}
+    for stage in seconds: kinds.setdefault(stage.split("@")[0], []).append(stage)
+    order = sorted(kinds, key=lambda k: rng.random())
+    chosen = [rng.choice(kinds[order[i % len(order)]]) for i in range(kills)]
+    return sorted(((s, rng.uniform(0, 1.15)*seconds[s]) for s in chosen), key=lambda k: list(seconds).index(k[0]))
+
+
+def disturbed(folder, kills, log, rng):
+    "Run with kills until nothing is left to be killed, then to the end; a row for each kill."
+    rows, todo = [], list(kills)
+    while todo:
+        run, waiting = Reproduce(folder, log), todo[0]
+        for stage in run.stages():
+            if stage != waiting[0]: continue
+            stop = time.monotonic() + waiting[1]
+            while time.monotonic() < stop and run.process.poll() is None: time.sleep(.005)
+            break
+        everything = rng.random() < .5
+        if run.process.poll() is None: run.kill(everything)
+        elif run.process.returncode: raise SystemExit(f"a run after a kill failed; see {log.name}")
+        else: waiting = (waiting[0], None)                       # its stage was done before its turn came
+        rows.append((*waiting, "all processes" if everything else "process group")); todo.pop(0)
+    in_peace(folder, log)
+    return rows
+
+
+def digests(folder):
+    "SHA-256 of every compared file."
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for pattern in COMPARED for p in folder.glob(pattern) if p.is_file()}
+
+
+def report(rows, a, b, seconds):
+    print(f"| stage | killed after | what was hit |\n|---|---|---|")
+    for stage, after, what in rows: print(f"| {stage} | {'not reached' if after is None else f'{after:.2f} s'} | {what} |")
+    different = sorted({f for f in {*a, *b} if a.get(f) != b.get(f)})
+    hit = [r for r in rows if r[1] is not None]
+    print(f"\n{len(hit)} kills over {len({r[0].split('@')[0] for r in hit})} kinds of stages; {len(a)} files compared with an undisturbed run, {len(different)} differ; {seconds/60:.1f} minutes.")
+    for f in different: print(f"- {f}: {'missing' if f not in b else 'too much' if f not in a else 'different'}")
+    return bool(different) or not a
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20); parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--stages", default="", help="only stages whose names match this pattern are killed")
+    parser.add_argument("--folder", type=Path, help="where to work, and to leave everything to be looked at")
+    parser.add_argument("--against", type=Path, help="a clone that has been run to the end already, instead of an undisturbed run")
+    args = parser.parse_args()
+    folder, rng, begin = Path(args.folder or tempfile.mkdtemp(prefix="ssdiff-kills-")).absolute(), random.Random(args.seed), time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder/"log.txt", "w") as log:
+        peace = (args.against or clone(folder/"peace")).absolute()
+        times = folder/"seconds.txt"
+        seconds = in_peace(peace, log) if not args.against else dict((n, float(s)) for n, s in (line.split() for line in (args.against.parent/"seconds.txt").read_text().splitlines()))
+        times.write_text("".join(f"{n} {s:.2f}\n" for n, s in seconds.items()))
+        print(f"an undisturbed run: {sum(seconds.values())/60:.1f} minutes, {len(seconds)} stages", file=sys.stderr)
+        rows = disturbed(clone(folder/"killed"), plan({k: v for k, v in seconds.items() if re.search(args.stages, k)}, args.kills, rng), log, rng)
+    failed = report(rows, digests(peace), digests(folder/"killed"), time.monotonic() - begin)
+    if not args.folder and not failed: shutil.rmtree(folder)
+    return failed
+
+
+if __name__ == "__main__": sys.exit(main())

@@ -1,0 +1,71 @@
+"""Full disks, read-only folders, memory that runs out: one message, nothing half-written, and the same call works once the cause is gone."""
+import errno
+import os
+import resource
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ssdiff.data import prepare, write_file
+from ssdiff.evaluation import save_fused, save_json, save_scores
+from ssdiff.files import write_weights
+from ssdiff.training import load_checkpoint, save_checkpoint
+from training_runs import outcome, trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@contextmanager
+def full_disk(size):
+    "No file may become larger than `size`: what is written beyond it fails as on a full disk."
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try: yield
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, before); signal.signal(signal.SIGXFSZ, ignored)
+
+
+IMAGES = {k: np.random.default_rng(0).integers(20, 2000, (3, *s)).astype("u2") for k, s in dict(ms=(8, 16, 16), lms=(8, 64, 64), pan=(1, 64, 64)).items()}
+WRITERS = {
+    "images.h5": lambda p: write_file(p, IMAGES), "fused.h5": lambda p: save_fused(p, IMAGES["lms"].astype("f4")), "scores.csv": lambda p: save_scores(p, pd.DataFrame(dict(SAM=np.arange(900.)))),
+    "record.json": lambda p: save_json(p, list(range(900))), "net.safetensors": lambda p: write_weights(torch.nn.Linear(90, 90), p, {}), "checkpoint.safetensors": lambda p: save_checkpoint(p, dict(x=torch.arange(9000.)), {})}
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_leaves_the_old_file(tmp_path, name):
+    "At any moment of writing: before the first byte, between any two, at the last."
+    write, path = WRITERS[name], tmp_path/"deep"/name
+    write(path); whole = path.read_bytes()
+    for old in (None, b"the old file"):
+        for size in sorted({0, 1, 100, *np.linspace(0, len(whole) - 1, 12).astype(int).tolist()}):
+            path.unlink() if old is None and path.exists() else path.write_bytes(old or b"")
+            if old is None: path.unlink(missing_ok=True)
+            with full_disk(size), pytest.raises(OSError, match=f"{name} could not be written .File too large.*then run the same command again") as e: write(path)
+            assert e.value.errno == errno.EFBIG and [p.read_bytes() for p in path.parent.iterdir()] == ([old] if old else [])
+    write(path)
+    assert path.read_bytes()[:40] == whole[:40] and len(path.read_bytes()) == len(whole)
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_folder_that_cannot_be_written_to(tmp_path, name):
+    "A file where the folder should be: it stops even those who may write everywhere."
+    (tmp_path/"deep").write_text("a file")
+    with pytest.raises(OSError, match="deep"): WRITERS[name](tmp_path/"deep"/name)
+    assert [p.name for p in tmp_path.iterdir()] == ["deep"]
+
+def test_simulating_scenes_on_a_full_disk(tmp_path):
+    few = dict(n_train_scenes=0, n_valid_scenes=1, n_test=1, n_full=0, size=64, patch=32, test_size=64, workers=1, progress=False)
+    with full_disk(200_000), pytest.raises(OSError, match="valid_wv3.h5 could not be written"): prepare("WV3", tmp_path, **few)
+    assert not list(tmp_path.iterdir())
+    assert [p.name for p in prepare("WV3", tmp_path, **few).values()] == ["valid_wv3.h5", "test_wv3_multiExm1.h5"]
+
+def test_training_on_a_full_disk_keeps_its_checkpoint(tmp_path):
+    path = tmp_path/"c.safetensors"
+    whole = trainer(iterations=4); whole = outcome(whole, whole.fit(progress=False))
+    trainer(iterations=4, checkpoint=path).fit(stop=2, progress=False)
+    with full_disk(10_000), pytest.raises(OSError, match="c.safetensors could not be written"): trainer(iterations=4, checkpoint=path).fit(progress=False)
+    assert load_checkpoint(path)[1]["iteration"] == 2 and os.listdir(tmp_path) == ["c.safetensors"]
+    t = trainer(iterations=4, checkpoint=path); made = outcome(t, t.fit(progress=False))
+    assert all(torch.equal(v, made[k]) for k, v in whole.items())

@@ -1,0 +1,191 @@
+"""Files that lie: whatever HDF5, weights or checkpoints hold, the answer is one error that names the file; nothing is run, and nothing is allocated that the file does not hold."""
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save as pack
+
+import ssdiff
+from ssdiff import baselines
+from ssdiff.data import PanData, check_file, write_file
+from ssdiff.files import read_weights
+from ssdiff.network import SSDiff, save
+from ssdiff.training import load_checkpoint, save_checkpoint
+from training_runs import outcome, trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def peak(): return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])/1e6 if Path("/proc/self/status").exists() else 0
+
+@pytest.fixture(autouse=True)
+def modest():
+    "No test of this file may need half a gigabyte more than was needed before."
+    before = peak()
+    yield
+    assert peak() < before + .5
+
+
+# HDF5
+
+SMALL = dict(ms=(2, 8, 4, 4), lms=(2, 8, 16, 16), pan=(2, 1, 16, 16))
+
+def hdf5(path, lms=None, shapes=SMALL, fill=700, **how):
+    "A file as it should be, but for what `lms(f)` does."
+    with h5py.File(path, "w") as f:
+        for k, shape in shapes.items():
+            if k == "lms" and lms: lms(f)
+            else: f.create_dataset(k, shape, "f8", **({} if fill is None else dict(data=np.full(shape, float(fill)))), **how)
+    return path
+
+def refused(path, *words):
+    for read in (lambda: check_file(path, "WV3", "full"), lambda: PanData(path, "WV3")):
+        with pytest.raises(ValueError) as e: read()
+        assert str(e.value).startswith(f"{path}: ") and len(str(e.value)) < 1000
+        for w in words: assert w in str(e.value), str(e.value)
+
+def odd_type(t): return lambda f: h5py.h5d.create(f.id, b"lms", t, h5py.h5s.create_simple(SMALL["lms"]))
+
+@pytest.mark.parametrize("make, words", [
+    (lambda f: f.create_dataset("lms", SMALL["lms"], h5py.vlen_dtype(float)), "real numbers"), (lambda f: f.create_dataset("lms", SMALL["lms"], np.dtype([("a", "f8")])), "real numbers"),
+    (lambda f: f.create_dataset("lms", SMALL["lms"], h5py.string_dtype()), "real numbers"), (lambda f: f.create_dataset("lms", SMALL["lms"], h5py.ref_dtype), "real numbers"),
+    (lambda f: f.create_dataset("lms", SMALL["lms"], "c16"), "real numbers"), (lambda f: f.create_dataset("lms", SMALL["lms"], "?"), "real numbers"), (odd_type(h5py.h5t.UNIX_D32LE), "cannot be read"),
+    (lambda f: f.__setitem__("lms", h5py.Empty("f8")), "non-empty"), (lambda f: f.__setitem__("lms", np.dtype("f8")), "found a datatype"), (lambda f: f.__setitem__("lms", f["/"]), "found a group"),
+    (lambda f: f.__setitem__("lms", h5py.SoftLink("/lms")), "'lms'"), (lambda f: f.create_dataset("lms", (2, 8, 0, 16), "f8"), "non-empty"), (lambda f: f.create_dataset("lms", (16, 16), "f8"), "non-empty"),
+    (lambda f: f.create_dataset("lms", SMALL["lms"], "f8"), "ever filled"), (lambda f: f.create_dataset("lms", SMALL["lms"], "f8", chunks=(1, 8, 16, 16)).write_direct(np.ones((1, 8, 16, 16)), dest_sel=np.s_[:1]), "ever filled"),
+    (lambda f: f.create_dataset("lms", SMALL["lms"], "i4", data=np.ones(SMALL["lms"]), scaleoffset=0), "found filter 6")])
+def test_no_odd_dataset_passes(tmp_path, make, words): refused(hdf5(tmp_path/"x.h5", make), "lms", words) if words != "cannot be read" else refused(hdf5(tmp_path/"x.h5", make), words)
+
+@pytest.mark.parametrize("shapes", [dict(ms=(1, 8, 10**5, 10**5), lms=(1, 8, 4*10**5, 4*10**5), pan=(1, 1, 4*10**5, 4*10**5)), dict(ms=(10**9, 8, 4, 4), lms=(10**9, 8, 16, 16), pan=(10**9, 1, 16, 16))])
+@pytest.mark.parametrize("how", [{}, dict(chunks=(1, 1, 4, 4)), dict(chunks=(1, 1, 4, 4), compression="gzip")])
+def test_a_declared_shape_costs_nothing(tmp_path, shapes, how): refused(hdf5(tmp_path/"x.h5", shapes=shapes, fill=None, **how), "'ms'")
+
+def test_what_is_packed_unpacks_in_parts(tmp_path):
+    "Two samples of 256 MB each, half a megabyte on the disk."
+    side = 2048
+    with h5py.File(tmp_path/"x.h5", "w") as f:
+        for k, shape in dict(ms=(2, 8, side//4, side//4), lms=(2, 8, side, side), pan=(2, 1, side, side)).items(): f.create_dataset(k, shape, "f4", chunks=(1, 1, *shape[2:]), compression="gzip")[0, 0] = 700
+    refused(tmp_path/"x.h5", "found", "in the file")
+
+def test_thousands_of_names_make_no_long_message(tmp_path):
+    with h5py.File(tmp_path/"x.h5", "w") as f:
+        for i in range(2000): f.create_group(f"{i:050d}")
+    refused(tmp_path/"x.h5", "'ms' missing")
+
+DAMAGED = """
+import random, sys
+from pathlib import Path
+from ssdiff.data import PanData, check_file
+path, whole = Path(sys.argv[1]), Path(sys.argv[1]).read_bytes()
+for seed in range(int(sys.argv[2])):
+    r, x = random.Random(seed), bytearray(whole)
+    for _ in range(r.choice([1, 2, 8])): x[r.randrange(r.choice([3000, len(x)]))] = r.randrange(256)
+    path.write_bytes(x[:r.randrange(len(x)) if r.random() < .1 else None])
+    try: check_file(path, "WV3", "full"); [PanData(path, "WV3")[i] for i in (0, 1)]
+    except ValueError as e: assert str(e).startswith(f"{path}: "), (seed, e)
+"""
+
+def test_damage_at_any_place_is_one_error(tmp_path):
+    "In a process of its own: HDF5 is C. 20 000 seeds have been tried."
+    hdf5(tmp_path/"x.h5")
+    done = subprocess.run([sys.executable, "-c", DAMAGED, str(tmp_path/"x.h5"), os.environ.get("EXAMPLES", "1") + "00"], capture_output=True, text=True)
+    assert not done.returncode, done.stderr[-2000:]
+
+def test_a_file_that_shrinks_while_it_is_open(tmp_path):
+    path = hdf5(tmp_path/"x.h5", shapes={k: (200, *s[1:]) for k, s in SMALL.items()}, chunks=True)
+    data = PanData(path, "WV3"); data[0]
+    os.truncate(path, 20_000)
+    with pytest.raises(ValueError, match="x.h5: .*cannot be read"): [data[i] for i in range(200)]
+
+def test_a_file_that_vanishes_before_it_is_read(tmp_path):
+    data = PanData(path := hdf5(tmp_path/"x.h5"), "WV3"); path.unlink()
+    with pytest.raises(FileNotFoundError, match="x.h5: no such file"): data[0]
+    hdf5(path); assert len(data[0]) == 3                       # it is back
+
+
+# Weights
+
+X = dict(a=torch.ones(2))
+def header(meta, tensors=X): return pack(tensors, dict(header=json.dumps(dict(meta, format="ssdiff", version="1"))))
+def raw(info, data=b""): text = json.dumps(info).encode(); return struct.pack("<Q", len(text)) + text + data
+def one(**k): return raw({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], **k}}, b"\0"*4)
+def network(name, **options): return header(dict(network=name, bands=options.pop("bands", 4), options=options))
+
+LIES = dict(
+    nothing=b"", pickle=b"\x80\x04cos\nsystem\n(S'touch ran'\ntR.", length=struct.pack("<Q", 2**62) + b"{}", longer=struct.pack("<Q", 10**8) + b"{}", elements=one(shape=[10**9, 10**9]), overflow=one(shape=[2**63, 2]), negative=one(shape=[-1]),
+    beyond=one(shape=[10], data_offsets=[0, 40]), kind=one(dtype="X9"), twice=raw({k: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for k in "ab"}, b"\0"*4),
+    no_header=pack(X), a_list=pack(X, dict(header="[1]")), deep=pack(X, dict(header="["*10**5)), half=pack(X, dict(header="{")), digits=pack(X, dict(header="9"*10**5)),
+    million_bands=network("PNN", bands=10**6), many_bands=network("PNN", bands=10**5), wide=network("CTINN", features=10**5), long=network("PanDiff", steps=10**12), wider=network("PanDiff", width=10**5), negative_width=network("PanDiff", width=-8),
+    nested=network("PanDiff", width=[1]), no_number=network("PanDiff", scale=float("nan")), foreign=network("PNN", device="cuda"), unknown=network("../../os"), listed=network(["PNN"]), nameless=network(None), worded=network("PNN", bands="4"),
+    no_options=header(dict(network="PNN", bands=4)), odd_options=header(dict(network="PNN", bands=4, options=[1])), other=network("PNN"))
+
+@pytest.mark.parametrize("name", LIES)
+def test_weights_that_lie_are_one_error(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (path := Path("w.safetensors")).write_bytes(LIES[name])
+    with pytest.raises(ValueError, match="w.safetensors"): ssdiff.load(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+@pytest.mark.parametrize("change", [dict(bands=512), dict(bands=5), dict(bands=True), dict(window=2**20), dict(window=-4), dict(scale=float("nan")), dict(scale="1"), dict(steps=10**9), dict(steps=10.), dict(variant="V9"), dict(variant=[1]), dict(fmim=1),
+                                    dict(normalise="x"), dict(normalise=None), dict(network="ssdiff"), dict(schedule={})])
+def test_a_header_that_does_not_describe_its_network(tmp_path, change):
+    save(SSDiff(4, window=8), path := tmp_path/"w.safetensors"); tensors, meta = read_weights(path)
+    path.write_bytes(header({**meta, **change}, tensors))
+    with pytest.raises(ValueError, match="w.safetensors"): ssdiff.load(path)
+
+@pytest.mark.parametrize("change", [lambda t, k: t.pop(k), lambda t, k: t.update(more=t[k].clone()), lambda t, k: t.update({k: t[k].double()}), lambda t, k: t.update({k: t[k]/0}), lambda t, k: t.update({k: t[k][..., None]}), lambda t, k: t.update({k: t[k].bfloat16()})])
+def test_tensors_that_are_missing_or_wrong(tmp_path, change):
+    save(SSDiff(4, window=8), path := tmp_path/"w.safetensors"); tensors, meta = read_weights(path)
+    change(tensors, "head.2.bias"); path.write_bytes(header(meta, tensors))
+    with pytest.raises(ValueError, match="w.safetensors"): ssdiff.load(path)
+
+def test_a_file_of_holes_is_not_filled(tmp_path):
+    "40 GB that exist as a length only, in half precision that would have to be doubled."
+    info = {"__metadata__": {"header": json.dumps(dict(network="PNN", bands=4, options={}, format="ssdiff", version="1"))}, "a": {"dtype": "F16", "shape": [20*10**9], "data_offsets": [0, 40*10**9]}}
+    (path := tmp_path/"w.safetensors").write_bytes(text := raw(info)); os.truncate(path, len(text) + 40*10**9)
+    with pytest.raises(ValueError, match="does not fit its header|not a readable safetensors file"): ssdiff.load(path)
+
+class Evil:
+    def __reduce__(self): return os.mkdir, ("ran",)
+
+@pytest.mark.parametrize("what", [Evil(), dict(state_dict=Evil()), {"features.weight": Evil()}, [1], torch.ones(2), {}, {1: torch.ones(2)}, {"a": "b"}], ids=repr)
+def test_published_weights_run_nothing(tmp_path, monkeypatch, what):
+    monkeypatch.chdir(tmp_path); torch.save(what, "w.pth")
+    with pytest.raises(ValueError, match="w.pth"): baselines.load_published(baselines.create("PNN", 4), "w.pth")
+    assert [p.name for p in tmp_path.iterdir()] == ["w.pth"]
+
+@pytest.mark.parametrize("name", baselines.names())
+def test_honest_weights_of_every_network_load(tmp_path, name):
+    torch.manual_seed(0); net = baselines.create(name, 4); baselines.save(net, tmp_path/"w.safetensors", sensor="QB")
+    again = ssdiff.load(tmp_path/"w.safetensors").state_dict()
+    assert all(torch.equal(v, again[k]) and v.dtype == again[k].dtype for k, v in net.state_dict().items())
+
+
+# Checkpoints
+
+@pytest.fixture(scope="module")
+def whole(): t = trainer(iterations=4); return outcome(t, t.fit(progress=False))
+
+def renamed(tensors, k, new): return {(new if n == k else n): v for n, v in tensors.items()}
+
+@pytest.mark.parametrize("spoil", [
+    lambda t, h: ({k: v for k, v in t.items() if k != "net:head.2.bias"}, h), lambda t, h: ({**t, "net:head.2.bias": torch.ones(99)}, h), lambda t, h: ({**t, "mean:module.head.2.bias": t["mean:module.head.2.bias"].double()}, h),
+    lambda t, h: (renamed(t, "optimizer:head.2.bias|exp_avg", "optimizer:nobody|exp_avg"), h), lambda t, h: (t, {k: v for k, v in h.items() if k != "seconds"}), lambda t, h: (t, {**h, "history": 3}), lambda t, h: (t, {**h, "iteration": "2"}), lambda t, h: (t, [1]), lambda t, h: (t, 7)])
+def test_a_damaged_checkpoint_starts_anew(tmp_path, whole, spoil):
+    path = tmp_path/"c.safetensors"
+    trainer(iterations=4, checkpoint=path).fit(stop=2, progress=False)
+    save_checkpoint(path, *spoil(*load_checkpoint(path)))
+    t = trainer(iterations=4, checkpoint=path)
+    with pytest.warns(UserWarning, match="c.safetensors .*training starts anew"): mean = t.fit(progress=False)
+    made = outcome(t, mean)
+    assert all(torch.equal(v, made[k]) for k, v in whole.items())
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.warns(UserWarning, match="no readable checkpoint"): assert load_checkpoint(tmp_path) == (None, None)
