@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 from .data import create_file
 from .diffusion import Diffusion, in_units
@@ -22,7 +22,7 @@ from .sensors import Band, Sensor, get_sensor
 
 # %% auto #0
 __all__ = ['FAMILIES', 'vary_sensor', 'bend', 'colour_texture', 'vary_centres', 'varied_scene', 'write_scenes', 'VariedScenes',
-           'vary_batch', 'varied_draw', 'start_from']
+           'vary_batch', 'varied_draw']
 
 # %% ../nbs/lib/19_robust.ipynb #19005
 FAMILIES = {8: ("WV3", "WV2"), 4: ("QB", "GF2", "IKONOS", "GE1", "WV4")}  # sensors that share a set of weights: their bands mean the same
@@ -153,13 +153,3 @@ def varied_draw(diffusion:Diffusion,
         varied = vary_batch(batch, generator, amount)
         return varied | diffusion.draw(varied, generator, t_final)
     return draw
-
-# %% ../nbs/lib/19_robust.ipynb #19023
-def start_from(net:nn.Module,   # Changed in place
-               other:nn.Module  # Of another number of bands
-              ) -> int:         # How many numbers were taken over
-    "Take over every tensor that has the same name and shape."
-    mine, theirs = net.state_dict(), other.state_dict()
-    fits = {k: v for k, v in theirs.items() if k in mine and mine[k].shape == v.shape}
-    net.load_state_dict(mine | fits)
-    return sum(v.numel() for v in fits.values())
