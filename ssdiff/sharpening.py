@@ -153,7 +153,7 @@ def check_scene(scene:Scene,
         pixels += part.valid.sum()
         if part.valid.any(): largest = max(largest, part.pan[0][part.valid].max(), part.ms.max())
     if not pixels: raise ValueError("there is no pixel where both pan and ms have data; are they of the same place?")
-    if largest > sensor.full_scale: raise ValueError(f"the largest value is {largest:g}, above the full scale {sensor.full_scale} of {sensor.name}; name the right sensor, or say what is the largest possible value (full_scale=…, --full-scale …)")
+    if largest > sensor.full_scale*(1.1 if largest % 1 else 1): raise ValueError(f"the largest value is {largest:g}, above the full scale {sensor.full_scale} of {sensor.name}; name the right sensor, or say what is the largest possible value (full_scale=…, --full-scale …)")
     return bool(pixels < scene.inner.h*scene.inner.w)
 
 # %% ../nbs/lib/40_sharpening.ipynb #40020
