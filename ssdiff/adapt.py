@@ -17,7 +17,7 @@ from .lbaf import parameter_groups, phase, phase_at
 from .network import SSDiff, diffusion_of, save
 from .resampling import bicubic_reduce, decimate, mtf_blur, upsample23
 from .sensors import Sensor
-from .sharpening import Box, Scene, scene_units, windows
+from .sharpening import Box, Scene, windows
 from .training import DivergedError, Trainer, sampled, validation
 
 # %% ../nbs/lib/42_adapt.ipynb #42007
@@ -91,7 +91,8 @@ def adapt(net:SSDiff,         # Variant V5, trained; left as it is
     parameter_groups(net)
     learn, held = training_windows(scene, sensor, net.window, seed=seed)
     device, meta, net, diffusion = next(net.parameters()).device, net.meta, deepcopy(net), diffusion_of(net)
-    units = scene_units(scene, sensor, diffusion, windows(scene.shape, 1024)) if diffusion.normalise else None
+    whole = lambda k: torch.cat([x[k] for x in (*learn, *held)], 2)[None]
+    units = diffusion.units(whole("pan"), whole("ms")) if diffusion.normalise else None # the reduced pair's own, as the network knows them
     best = _Best(net, validation(sampled(diffusion, units=units), held, sensor), patience)
     if units: learn = [in_units(x, units) for x in learn]
     before = best.best

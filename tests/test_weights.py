@@ -23,7 +23,7 @@ def test_they_say_what_they_are(net, sensor):
 def test_they_hold_on_scenes_of_the_study(net, sensor):
     scenes = [reduced_scene(s, sensor, 128) for s in SEEDS[sensor]]
     cut = lambda x: x[..., 16:-16, 16:-16]
-    def mean(index, fuse): return np.mean([index(cut(x["gt"].astype(float)), cut(fuse(x["ms"], x["pan"], x["lms"]))).item() for x in scenes])
+    def mean(index, fuse): return np.mean([index(cut(x["gt"].astype(float)), cut(fuse(x["ms"], x["pan"], x["lms"]))) for x in scenes])
     ours = network_method(net, sensor, steps=1)
     for name in ("EXP", "BT-H", "BDSD-PC", "MTF-GLP-FS"):
         other = lambda ms, pan, lms: METHODS[name](ms, pan, sensor)
