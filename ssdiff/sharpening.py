@@ -297,13 +297,13 @@ def find_weights(name:str,    # Of a network
                             f"that `make reproduce` writes, or choose a method that needs none: {', '.join(SCHEMES)}")
 
 # %% ../nbs/lib/40_sharpening.ipynb #40025b
-STEPS = 5  # Of a diffusion model, unless told otherwise
+STEPS = dict(SSDiff=1, PanDiff=10)  # Of the diffusion models, unless told otherwise
 
 # %% ../nbs/lib/40_sharpening.ipynb #40025
 def get_method(name:str,        # Of a classical method or a network, in any case
                sensor:Sensor,
                weights=None,    # A path, or the network itself; None: the package's own weights
-               steps:int=None,  # Of a diffusion model; None: 5
+               steps:int=None,  # Of a diffusion model; None: as in STEPS
                device="cpu",    # Where a network runs
                batch:int=8,     # Patches that a network gets at once
               ): # A method
@@ -324,7 +324,7 @@ def _open_network(name, sensor, weights):
 # %% ../nbs/lib/40_sharpening.ipynb #40026
 def network_method(net:torch.nn.Module, # SSDiff or a `Baseline`
                    sensor:Sensor,
-                   steps:int=None,      # Of a diffusion model; None: 5
+                   steps:int=None,      # Of a diffusion model; None: as in STEPS
                    device="cpu",
                    batch:int=8,         # Patches at once
                   ) -> NetworkMethod:
@@ -334,7 +334,7 @@ def network_method(net:torch.nn.Module, # SSDiff or a `Baseline`
     if not diffuses and steps is not None: raise ValueError(f"{type(net).__name__} is no diffusion model and takes no steps; leave them out")
     try: net = net.to(device).eval()
     except (RuntimeError, AssertionError) as e: raise ValueError(f"device {device!r} cannot be used ({str(e).splitlines()[0]}); choose cpu, or another") from None
-    return NetworkMethod(net, sensor, net.window, net.window//16*4, check_whole(STEPS if steps is None else steps, "steps") if diffuses else None, check_whole(batch, "batch"))
+    return NetworkMethod(net, sensor, net.window, net.window//16*4, check_whole(STEPS[type(net).__name__] if steps is None else steps, "steps") if diffuses else None, check_whole(batch, "batch"))
 
 # %% ../nbs/lib/40_sharpening.ipynb #40028
 def toy_network(bands:int=4, # B
