@@ -96,7 +96,7 @@ def _run(task, version, repeats, threads, shape):
 def race(task:str,
          versions:tuple=("fast", "pytorch", "written"), # The last one is what the others are held against
          rounds:int=2,      # Each runs so often, in turn; the best counts
-         alike:dict={},     # Version → what of the shape differs for it, and how much more of it the others do: (shape, factor)
+         alike:dict={},     # Version → (what of its shape differs, by what its times are multiplied to make up for that)
          **how,             # Of `measure`
         ) -> pd.DataFrame:  # A row a version: wall, cpu, memory, and how many times faster than the last
     "Versions of a task against each other, turn by turn"

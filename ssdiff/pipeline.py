@@ -177,7 +177,7 @@ class Steps(Group):
     samplers: list[Sampler] = Field(min_length=1)
     images_tried: PositiveInt            # With truth, and as many without
     size: int = Field(ge=80, multiple_of=4)       # Side of the part that is tried
-    full_size: int = Field(ge=32, multiple_of=16) # The same at full resolution
+    full_size: int = Field(ge=32, multiple_of=32) # The same at full resolution
     within: float = Field(ge=0, lt=1)    # How far from the best of an index is near enough
 
 # %% ../nbs/lib/19_pipeline.ipynb #9db1a3b1

@@ -297,7 +297,7 @@ def find_weights(name:str,    # Of a network
                             f"that `make reproduce` writes, or choose a method that needs none: {', '.join(SCHEMES)}")
 
 # %% ../nbs/lib/40_sharpening.ipynb #40025b
-STEPS, SPREAD = 1, 10  # Of a diffusion model, unless told otherwise: for one sample, and for each of several
+STEPS, SPREAD = 1, 10  # Of SSDiff, unless told otherwise: for one sample, and for each of several; PanDiff, whose network tells the noise, cannot do with one
 
 # %% ../nbs/lib/40_sharpening.ipynb #40025
 def get_method(name:str,        # Of a classical method or a network, in any case
@@ -336,7 +336,7 @@ def network_method(net:torch.nn.Module, # SSDiff or a `Baseline`
     if not diffuses and steps is not None: raise ValueError(f"{type(net).__name__} is no diffusion model and takes no steps; leave them out")
     try: net = net.to(device).eval()
     except (RuntimeError, AssertionError) as e: raise ValueError(f"device {device!r} cannot be used ({str(e).splitlines()[0]}); choose cpu, or another") from None
-    return NetworkMethod(net, sensor, net.window, net.window//16*4, check_whole(steps if steps is not None else STEPS if samples == 1 else SPREAD, "steps") if diffuses else None, check_whole(batch, "batch"))
+    return NetworkMethod(net, sensor, net.window, net.window//16*4, check_whole(steps if steps is not None else STEPS if samples == 1 and isinstance(net, SSDiff) else SPREAD, "steps") if diffuses else None, check_whole(batch, "batch"))
 
 # %% ../nbs/lib/40_sharpening.ipynb #40028
 def toy_network(bands:int=4, # B
