@@ -139,9 +139,11 @@ def _other_responses(batch, normal):
 
 
 def _other_contrasts(batch, normal):
-    "A factor for the patch, others for its bands and PAN."
+    "A factor for the patch, others for its bands and PAN; a patch that would leave the range of the network's inputs is kept within."
     common, own = .25 * normal(1, 1, 1), dict(pan=.1 * normal(1, 1, 1), ms=.1 * normal(batch["ms"].shape[1], 1, 1))
-    return {k: x * (common + own["pan" if k == "pan" else "ms"]).exp() for k, x in batch.items()}
+    other = {k: x * (common + own["pan" if k == "pan" else "ms"]).exp() for k, x in batch.items()}
+    reach = torch.stack([x.abs().amax((1, 2, 3)) for x in other.values()]).amax(0).view(-1, 1, 1, 1)
+    return {k: x * (60 / reach).clamp(max=1) for k, x in other.items()}
 
 # %% ../nbs/lib/19_robust.ipynb #19020
 def varied_draw(diffusion:Diffusion,
