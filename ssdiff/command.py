@@ -39,6 +39,14 @@ def _sensor(sensor, full_scale):
     if not full_scale > 0: raise ValueError(f"full_scale must be a positive number, got {full_scale!r}")
     return replace(s, full_scale=full_scale)
 
+@contextmanager
+def _enough_memory():
+    "One MemoryError, whoever ran out of memory."
+    try: yield
+    except (MemoryError, RuntimeError) as e:
+        if not isinstance(e, MemoryError) and not any(words in str(e) for words in ("allocate memory", "out of memory", "could not create a")): raise
+        raise MemoryError(f"there is not enough memory for a window ({str(e).strip().splitlines()[0] if str(e) else 'out of memory'}); make windows or the batch smaller (window=…, --window …, batch=…, --batch …)") from e
+
 def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), path, or open rasterio dataset; digital numbers
             ms,                # Array (B,h,w), path or dataset
             out=None,          # Path of the result, for files; None: it is returned
@@ -61,12 +69,12 @@ def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), path, or open raste
             scheduler:str=None,# Address of a Dask scheduler, for files
             progress:bool=False,
            ): # The image, type and kind of `ms`; with samples also the standard deviation; an `Outcome` where a file was written
-    "Sharpen MS with PAN. One ValueError, TypeError or OSError says what is wrong and what to do; then nothing has been written."
+    "Sharpen MS with PAN. One ValueError, TypeError, OSError or MemoryError says what is wrong and what to do; then nothing has been written."
     _check_wishes(_is_array(pan) and _is_array(ms), out, samples, uncertainty, adapt, keep_weights, scheduler, overwrite, (pan, ms))
     from ssdiff.sharpening import get_method, on_dask, sharpen_arrays
     s, how = _sensor(sensor, full_scale), dict(window=window, samples=samples, seed=seed)
     method = get_method(method, s, weights, steps, device, batch, samples)
-    with progress_bars(progress) as track, (on_dask(scheduler) if scheduler else nullcontext(map)) as each:
+    with _enough_memory(), progress_bars(progress) as track, (on_dask(scheduler) if scheduler else nullcontext(map)) as each:
         how |= dict(track=track, each=each)
         if _is_array(pan) and _is_array(ms):
             from ssdiff.sharpening import ArrayScene, as_array

@@ -41,11 +41,18 @@ def write_tiff(path,                # Where
 # %% ../nbs/lib/41_geotiff.ipynb #41010
 _CLOSE = .05 # PAN pixels
 
+def _check_placed(d, what):
+    "ValueError if a dataset's transform cannot be one of an image on Earth."
+    t = d.transform
+    if not all(map(math.isfinite, t)) or not 1e-100 < abs(t.determinant) < 1e100:
+        raise ValueError(f"{what} {d.name} says that its pixels lie nowhere (GeoTransform {', '.join(f'{v:g}' for v in t.to_gdal())}); give it the right place (gdal_edit.py -a_ullr …)")
+
 def _shift(pan, ms, # Open datasets
           ) -> tuple: # Column and row of PAN at which MS begins; None where it has to be resampled
     "ValueError if the two cannot be brought together."
     if pan.crs != ms.crs: raise ValueError(f"pan is in {pan.crs} but ms in {ms.crs}; bring one to the other's (gdalwarp -t_srs …)")
     if pan.transform.is_identity and ms.transform.is_identity: return 0, 0
+    for d, what in ((pan, "pan"), (ms, "ms")): _check_placed(d, what)
     to = ~pan.transform @ ms.transform
     steps = math.hypot(to.a, to.d), math.hypot(to.b, to.e)
     if max(abs(s/4 - 1) for s in steps) > .01: raise ValueError(f"an MS pixel is {steps[0]:.4g} x {steps[1]:.4g} PAN pixels, it has to be 4 x 4; resample one of them (gdalwarp -tr …)")
@@ -96,6 +103,20 @@ def _read(d, bands, rows, cols) -> tuple: # (B,h,w) float64, valid (h,w)
     return image, valid & (masks.any(0) if d.nodata == 0 else masks.all(0))
 
 # %% ../nbs/lib/41_geotiff.ipynb #41017
+def _check_kind(path, what):
+    "ValueError if a local file that is named like an image is a text for GDAL that says where to get one, on this machine or another."
+    path = Path(path)
+    if not path.is_file() or path.suffix.lower() in (".vrt", ".xml", ".dim", ".mrf"): return
+    with open(path, "rb") as f: start = f.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start[:1] in (b"<", b"{"): raise ValueError(f"{what} {path} is no image but a text that points to other files or addresses; if that is meant, call it .vrt or .xml")
+
+_BLOCK = 2**28 # bytes
+
+def _check_block(d, what):
+    "ValueError if a dataset is stored in blocks that are too large to be held in memory, whole, for every window."
+    (h, w), pixel = d.block_shapes[0], sum(np.dtype(t).itemsize for t in d.dtypes)
+    if h*w*pixel > _BLOCK: raise ValueError(f"{what} {d.name} is stored in blocks of {w}x{h} pixels, {h*w*pixel/1e9:.3g} GB each, to be unpacked for every window; store it in smaller ones (gdal_translate -co TILED=YES …)")
+
 class GeoScene(Scene):
     "A pair of files. Can be sent to another process or thread, which opens the files for itself."
     def __init__(self,
@@ -116,12 +137,13 @@ class GeoScene(Scene):
         "This thread's own, opened when first needed; MS resampled onto PAN's grid if it does not lie on it."
         key = what, os.getpid(), threading.get_ident()
         if key not in self._open:
-            with _one_error(getattr(self, what), what): d = rasterio.open(getattr(self, what))
+            with _one_error(getattr(self, what), what): _check_kind(getattr(self, what), what); d = rasterio.open(getattr(self, what))
             self._open[key] = WarpedVRT(d, resampling=Resampling.cubic, add_alpha=d.nodata is None, **self.grid) if what == "ms" and self.grid else d
         return self._open[key]
 
     def _check(self, p, m, bands):
         for d, what in ((p, "pan"), (m, "ms")):
+            _check_block(d, what)
             if any(t.startswith("complex") for t in d.dtypes): raise ValueError(f"{what} {d.name} holds complex numbers; an image is needed")
         if len(_colours(p)) != 1: raise ValueError(f"pan {p.name} has {len(_colours(p))} bands, it has to have one; are the files given in the order PAN, MS?")
         self.pan_bands, self.ms_bands = _colours(p), list(m.indexes) if m.count == bands else _colours(m)
@@ -251,11 +273,11 @@ def sharpen_files(scene:GeoScene,
     "Sharpen a pair of files; memory does not grow with their size."
     begin = time.perf_counter()
     with rasterio.Env(GDAL_CACHEMAX=512, CPL_LOG=os.devnull):
+        check_space({Path(p): what for p, what in ((out, scene.describe), (uncertainty, _spread(scene.describe))) if p}, overviews)   # before a long look at a scene of any size
         holes = check_scene(scene, sensor, windows(scene.shape, 1024), track)
         if how.get("window"): how["window"] = _round(scene, how["window"])
         files = {Path(out): _labelled(scene, method, holes, how.get("window"))}
         if uncertainty: files[Path(uncertainty)] = _spread(files[Path(out)])
-        check_space(files, overviews)
         with new_tiffs(files, overviews) as made: _write(scene, made, sensor, method, track, how)
         return Outcome(scene.inner.h*scene.inner.w, time.perf_counter() - begin, sample_quality(scene, partial(_read_back, out, scene), sensor), scene.notes)
 

@@ -364,6 +364,7 @@ def as_dtype(image:np.ndarray,  # (B,h,w) float64
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         image = np.rint(image).clip(0, min(full_scale, limits.max))
+    else: image = image.clip(*(float(v) for v in (np.finfo(dtype).min, np.finfo(dtype).max)))
     image = image.astype(dtype)
     if nodata is None: return image
     step = np.nextafter(dtype.type(nodata), dtype.type(np.inf)) if dtype.kind == "f" else dtype.type(nodata + (1 if nodata < limits.max else -1))

@@ -1,7 +1,8 @@
 """`python tests/kill_stages.py`: the whole pipeline in its ci profile, killed with SIGKILL at random moments of every kind of stage, ends with the bytes of an undisturbed run.
 
 Twice the pipeline runs in a clone of its own, once in peace. Prints a Markdown table: every kill, then what was compared. About 15 minutes for 20 kills on two cores.
-Half of the kills hit the process group, as `kill -9` does: the notebook's own process has a session of its own and lives on for up to a second. The others hit everything at once, as a power cut does."""
+Half of the kills hit the process group, as `kill -9` does: the notebook's own process has a session of its own and lives on for up to a second. The others hit everything at once, as a power cut does.
+`--kills 0 --elsewhere` asks another question: do two undisturbed runs agree, one of them with one worker process instead of two, in another time zone and locale?"""
 import argparse
 import hashlib
 import os
@@ -21,15 +22,18 @@ ROOT = Path(__file__).parents[1]
 COMPARED = ("results/metrics/**/*", "results/scores/**/*", "results/weights/**/*", "results/training/**/*", "results/datasets/**/*", "results/fused/**/*")
 
 
-def clone(folder):
-    "A clone of the repository with its data, in the ci profile."
+def clone(folder, workers=None):
+    "A clone of the repository with its data, in the ci profile; with another number of worker processes if that is wished."
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, folder], check=True)
     for command in ("dvc pull --quiet data.dvc", "ssdiff-study profile ci"): subprocess.run(command.split(), cwd=folder, env=surroundings(folder), check=True)
+    if workers: (folder/"params.yaml").write_text(re.sub(r"workers: \d+", f"workers: {workers}", (folder/"params.yaml").read_text()))
     return folder
 
+ELSEWHERE = dict(TZ="Asia/Kathmandu", LC_ALL="C", LANG="C", PYTHONHASHSEED="7")
+
 def surroundings(folder):
-    "The environment of a command in a clone: this Python's commands, and the clone's own modules."
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder), "OMP_WAIT_POLICY": "passive"}
+    "The environment of a command in a clone: this Python's commands, and the clone's own modules; in a folder called elsewhere, another time zone and locale."
+    return {**os.environ, **(ELSEWHERE if folder.name == "elsewhere" else {}), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder), "OMP_WAIT_POLICY": "passive"}
 
 
 class Reproduce:
@@ -117,7 +121,7 @@ def digests(folder):
 
 
 def report(rows, a, b, seconds):
-    print(f"| stage | killed after | what was hit |\n|---|---|---|")
+    if rows: print("| stage | killed after | what was hit |\n|---|---|---|")
     for stage, after, what in rows: print(f"| {stage} | {'not reached' if after is None else f'{after:.2f} s'} | {what} |")
     different = sorted({f for f in {*a, *b} if a.get(f) != b.get(f)})
     hit = [r for r in rows if r[1] is not None]
@@ -129,6 +133,7 @@ def report(rows, a, b, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20); parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--elsewhere", action="store_true", help="the second run has one worker process, another time zone and another locale")
     parser.add_argument("--stages", default="", help="only stages whose names match this pattern are killed")
     parser.add_argument("--folder", type=Path, help="where to work, and to leave everything to be looked at")
     parser.add_argument("--against", type=Path, help="a clone that has been run to the end already, instead of an undisturbed run")
@@ -141,8 +146,9 @@ def main():
         seconds = in_peace(peace, log) if not args.against else dict((n, float(s)) for n, s in (line.split() for line in (args.against.parent/"seconds.txt").read_text().splitlines()))
         times.write_text("".join(f"{n} {s:.2f}\n" for n, s in seconds.items()))
         print(f"an undisturbed run: {sum(seconds.values())/60:.1f} minutes, {len(seconds)} stages", file=sys.stderr)
-        rows = disturbed(clone(folder/"killed"), plan({k: v for k, v in seconds.items() if re.search(args.stages, k)}, args.kills, rng), log, rng)
-    failed = report(rows, digests(peace), digests(folder/"killed"), time.monotonic() - begin)
+        other = clone(folder/"elsewhere", 1) if args.elsewhere else clone(folder/"killed")
+        rows = disturbed(other, plan({k: v for k, v in seconds.items() if re.search(args.stages, k)}, args.kills, rng), log, rng)
+    failed = report(rows, digests(peace), digests(other), time.monotonic() - begin)
     if not args.folder and not failed: shutil.rmtree(folder)
     return failed
 

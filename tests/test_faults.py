@@ -2,7 +2,10 @@
 import errno
 import os
 import resource
+import shutil
 import signal
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,10 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from affine import Affine
 
+from ssdiff import geotiff
+from ssdiff.command import main
 from ssdiff.data import prepare, write_file
 from ssdiff.evaluation import save_fused, save_json, save_scores
 from ssdiff.files import write_weights
+from ssdiff.geotiff import write_tiff
+from ssdiff.network import save
+from ssdiff.sharpening import ClassicalMethod, toy_network
 from ssdiff.training import load_checkpoint, save_checkpoint
 from training_runs import outcome, trainer
 
@@ -69,3 +78,59 @@ def test_training_on_a_full_disk_keeps_its_checkpoint(tmp_path):
     assert load_checkpoint(path)[1]["iteration"] == 2 and os.listdir(tmp_path) == ["c.safetensors"]
     t = trainer(iterations=4, checkpoint=path); made = outcome(t, t.fit(progress=False))
     assert all(torch.equal(v, made[k]) for k, v in whole.items())
+
+
+GRID = Affine(.5, 0, 300_000, 0, -.5, 5_000_000)
+
+@pytest.fixture
+def scene(tmp_path, monkeypatch):
+    "A folder with a pair of images and weights; call it to write the images again."
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    images = dict(pan=rng.integers(1, 2000, (1, 768, 768)).astype("u2"), ms=rng.integers(1, 2000, (4, 192, 192)).astype("u2"))
+    def write(): write_tiff("pan.tif", images["pan"], GRID); write_tiff("ms.tif", images["ms"], GRID @ Affine.scale(4))
+    write(); save(toy_network(), "w.safetensors"); Path("results").mkdir()
+    return write
+
+LINE = "pan.tif ms.tif results/out.tif --sensor QB --quiet"
+
+def fails(capfd, words):
+    said = capfd.readouterr().err
+    assert len(said.splitlines()) == 1 and said.startswith("ssdiff-sharpen: ") and words in said, said
+    assert not list(Path().rglob("*out.tif*"))
+
+SHORT = """
+import resource, sys
+import torch
+from ssdiff import geotiff, sharpening
+from ssdiff.command import main
+torch.set_num_threads(1)
+now = int(open("/proc/self/statm").read().split()[0])*resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + 60_000_000,)*2)
+sys.exit(main(sys.argv[1:]))
+"""
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say how much memory a process has")
+def test_too_little_memory_for_a_window(scene, options="--weights w.safetensors --steps 1 --batch 64"):
+    said = subprocess.run([sys.executable, "-c", SHORT, *LINE.split(), *options.split()], capture_output=True, text=True)
+    assert said.returncode == 2 and len(said.stderr.splitlines()) == 1 and "not enough memory for a window" in said.stderr and "--window" in said.stderr, said.stderr
+    assert not list(Path("results").iterdir())
+
+def test_memory_that_suffices_again(scene, capfd, monkeypatch):
+    "PyTorch's own complaint about 4 EB, in the second window."
+    sharpen, calls = ClassicalMethod.sharpen, []
+    def greedy(*a): calls.append(1); torch.empty(2**60 if len(calls) == 2 else 1); return sharpen(*a)
+    monkeypatch.setattr(ClassicalMethod, "sharpen", greedy)
+    line = [*LINE.split(), "--method", "MTF-GLP-FS", "--window", "256"]
+    assert main(line) == 2; fails(capfd, "not enough memory for a window")
+    assert main(line) == 0 and [p.name for p in Path("results").iterdir()] == ["out.tif"]
+
+@pytest.mark.parametrize("lose, bring_back, words", [
+    (lambda: os.truncate("pan.tif", 3000), None, "pan pan.tif cannot be read"), (lambda: os.truncate("ms.tif", 3000), None, "ms ms.tif cannot be read"), (lambda: shutil.rmtree("results"), lambda: Path("results").mkdir(), "out.tif")], ids=["pan", "ms", "folder"])
+def test_what_vanishes_while_it_is_needed(scene, capfd, monkeypatch, lose, bring_back, words):
+    "Inputs that shrink, a folder that is removed: one line, no result; when they are back, the same command works."
+    write = geotiff._write
+    line = [*LINE.split(), "--method", "MTF-GLP-FS", "--window", "256"]
+    with monkeypatch.context() as m: m.setattr(geotiff, "_write", lambda *a: (lose(), write(*a))); assert main(line) == 2
+    fails(capfd, words); (bring_back or scene)()
+    assert main(line) == 0 and [p.name for p in Path("results").iterdir()] == ["out.tif"]

@@ -9,13 +9,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import rasterio
 import torch
+from affine import Affine
 from safetensors.torch import save as pack
 
 import ssdiff
 from ssdiff import baselines
+from ssdiff.command import main
 from ssdiff.data import PanData, check_file, write_file
 from ssdiff.files import read_weights
+from ssdiff.geotiff import write_tiff
 from ssdiff.network import SSDiff, save
 from ssdiff.training import load_checkpoint, save_checkpoint
 from training_runs import outcome, trainer
@@ -189,3 +193,81 @@ def test_a_damaged_checkpoint_starts_anew(tmp_path, whole, spoil):
 
 def test_a_folder_is_no_checkpoint(tmp_path):
     with pytest.warns(UserWarning, match="no readable checkpoint"): assert load_checkpoint(tmp_path) == (None, None)
+
+
+# GeoTIFF
+
+GRID, NAN, INF = Affine(.5, 0, 300_000, 0, -.5, 5_000_000), float("nan"), float("inf")
+PLACES = dict(nan=Affine(NAN, 0, 3e5, 0, -.5, 5e6), infinite=Affine(INF, 0, 3e5, 0, -.5, 5e6), nowhere=Affine(.5, 0, NAN, 0, -.5, 5e6), no_size=Affine(0, 0, 3e5, 0, 0, 5e6), flat=Affine(.5, 0, 3e5, 0, 0, 5e6),
+              tiny=Affine(1e-300, 0, 3e5, 0, -1e-300, 5e6), giant=Affine(1e300, 0, 3e5, 0, -1e300, 5e6), singular=Affine(.5, .5, 3e5, .5, .5, 5e6), far=Affine(.5, 0, 1e300, 0, -.5, 5e6))
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    images = dict(pan=rng.integers(1, 2000, (1, 64, 64)).astype("u2"), ms=rng.integers(1, 2000, (4, 16, 16)).astype("u2"))
+    def write(pan=GRID, ms=GRID @ Affine.scale(4)): write_tiff("pan.tif", images["pan"], pan); write_tiff("ms.tif", images["ms"], ms)
+    write()
+    return write
+
+def says(capfd, *words):
+    "The command fails with one line, and writes nothing."
+    before = set(os.listdir())
+    assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --quiet".split()) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("ssdiff-sharpen: ") and len(said.splitlines()) == 1 and len(said) < 1000 and set(os.listdir()) == before, said
+    assert any(w in said for w in words), said
+
+@pytest.mark.parametrize("which", ["pan", "ms", "both"])
+@pytest.mark.parametrize("place", sorted(set(PLACES) - {"far"}))
+def test_pixels_that_lie_nowhere(pair, capfd, place, which):
+    coarse = PLACES[place] @ Affine.scale(4)
+    pair(**{"pan": dict(pan=PLACES[place]), "ms": dict(ms=coarse), "both": dict(pan=PLACES[place], ms=coarse)}[which])
+    says(capfd, "its pixels lie nowhere", "it has to be 4 x 4")
+
+def test_images_at_the_end_of_the_world(pair, capfd): pair(ms=PLACES["far"] @ Affine.scale(4)); says(capfd, "do not overlap")
+
+def declared(path, count, side, transform, **layout):
+    "A file that declares an image and holds none of it."
+    with rasterio.open(path, "w", driver="GTiff", count=count, height=side, width=side, dtype="uint16", transform=transform, crs="EPSG:32633", sparse_ok=True, BIGTIFF="YES", **layout): pass
+
+def test_a_declared_size_is_checked_before_anything_is_read(pair, capfd):
+    declared("pan.tif", 1, 10**6, GRID, tiled=True, blockxsize=4096, blockysize=4096); declared("ms.tif", 4, 250_000, GRID @ Affine.scale(4), tiled=True, blockxsize=4096, blockysize=4096)
+    says(capfd, "the result needs up to 8000.00 GB")
+
+def test_one_block_of_everything(pair, capfd): declared("pan.tif", 1, 16_000, GRID, blockysize=16_000, compress="deflate"); says(capfd, "blocks of 16000x16000 pixels")
+
+def tags(path, width, height, rows, bits=16, bands=1, length=2000):
+    "A TIFF by hand: a strip of 2000 bytes, whatever the tags say."
+    entries = sorted([(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 200), (277, 3, 1, bands), (278, 4, 1, rows), (279, 4, 1, length), (339, 3, 1, 1)])
+    Path(path).write_bytes((struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries) + bytes(4)).ljust(200, b"\0") + b"\1"*2000)
+
+@pytest.mark.parametrize("absurd", [dict(width=2**31 - 1, height=2**31 - 1, rows=2**31 - 1), dict(width=2**32 - 1, height=2**32 - 1, rows=1), dict(width=0, height=0, rows=1), dict(width=64, height=64, rows=0), dict(width=64, height=64, rows=64, bands=65535),
+                                    dict(width=64, height=64, rows=64, bits=0), dict(width=64, height=64, rows=64, bits=255), dict(width=64, height=64, rows=64), dict(width=300, height=64, rows=64, length=2**32 - 1)])
+def test_absurd_tags(pair, capfd, absurd): tags("pan.tif", **absurd); says(capfd, "pan.tif", "bring one to the other")
+
+@pytest.mark.parametrize("text", [
+    '<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="UInt16" band="1"><SimpleSource><SourceFilename>secret.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>',
+    '\ufeff\n<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="Byte" band="1" subClass="VRTDerivedRasterBand"><PixelFunctionType>f</PixelFunctionType><PixelFunctionLanguage>Python</PixelFunctionLanguage></VRTRasterBand></VRTDataset>',
+    '<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:9/${z}/${x}/${y}.png</ServerUrl></Service></GDAL_WMS>', '{"type": "FeatureCollection", "features": []}'])
+def test_an_image_that_is_a_signpost(pair, capfd, text): Path("pan.tif").write_text(text); says(capfd, "is no image but a text that points to other files or addresses")
+
+DAMAGED_TIFF = """
+import contextlib, io, os, random, sys
+from pathlib import Path
+from ssdiff.command import main
+whole = {n: Path(n).read_bytes() for n in ("pan.tif", "ms.tif")}
+for seed in range(int(sys.argv[1])):
+    r, said = random.Random(seed), io.StringIO()
+    for name, content in whole.items():
+        x = bytearray(content)
+        for _ in range(r.choice([0, 1, 2, 8])): x[r.randrange(r.choice([20, 600, len(x)]))] = r.randrange(256)
+        Path(name).write_bytes(x[:r.randrange(len(x)) if r.random() < .1 else None])
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()): code = main("pan.tif ms.tif out.tif --sensor QB --method EXP --quiet --overwrite".split())
+    assert code in (0, 2) and len(said.getvalue().splitlines()) == code//2, (seed, said.getvalue())
+    assert {p for p in os.listdir() if "aux" not in p} - {"out.tif"} == {"pan.tif", "ms.tif"}, (seed, os.listdir())
+"""
+
+def test_damaged_images_are_one_line(pair):
+    done = subprocess.run([sys.executable, "-c", DAMAGED_TIFF, os.environ.get("EXAMPLES", "1") + "0"], capture_output=True, text=True)
+    assert not done.returncode, done.stderr[-2000:]

@@ -1,8 +1,10 @@
 "The study's records and runs, on files written in PanCollection's own layout and on hostile parameters."
-import json
-import numpy as np, pytest
+import copy, json, os
+from pathlib import Path
+import numpy as np, pytest, yaml
+from hypothesis import given, settings, strategies as st
 from ssdiff.data import SPLITS, file_name, write_file
-from ssdiff.pipeline import ParamsError, check_params
+from ssdiff.pipeline import ParamsError, check_params, main, read_params
 from ssdiff.study import dataset_record, images, prepare_dataset
 
 @pytest.fixture
@@ -34,3 +36,48 @@ def test_the_record_follows_the_bytes(real, tmp_path):
 @pytest.mark.parametrize("bad", [None, 3, "demo", {}, {"profile": "demo"}, {"profile": []}, {"profile": "demo", "dataset": 7, "demo": [1]}])
 def test_any_bad_parameters_give_one_message(bad):
     with pytest.raises(ParamsError): check_params(bad)
+
+PARAMS = yaml.safe_load((Path(__file__).parents[1]/"params.yaml").read_text(encoding="utf-8"))
+
+def leaves(values, path=()):
+    "Where something stands in a tree of groups, except under the names that may hold anything."
+    for k, v in values.items():
+        if isinstance(v, dict) and k not in ("options", "sampling", "iterations"): yield from leaves(v, (*path, k))
+        else: yield (*path, k)
+
+def put(values, path, x):
+    for k in path[:-1]: values = values[k]
+    values[path[-1]] = x
+
+def never(path): return {"name", "profile"} & set(path) and [3, None, ["x"], {"a": 1}, "../x", ""] or [-1, float("nan"), float("inf"), "much", ["x"], [[]], True, {"a": {"b": 1}}, object]
+
+@settings(max_examples=60*int(os.environ.get("EXAMPLES", 1)), deadline=None, derandomize="EXAMPLES" not in os.environ)
+@given(st.data(), st.lists(st.sampled_from(sorted(set(leaves(PARAMS)) - {p for p in leaves(PARAMS) if p[-1] in ("seed", "options", "sampling", "iterations", "batch", "period", "validate_every", "checkpoint_every", "compare_steps", "size")})), min_size=1, max_size=5, unique=True))
+def test_every_mistake_is_in_the_one_message(data, paths):
+    params = copy.deepcopy(PARAMS)
+    for p in paths: put(params, p, data.draw(st.sampled_from(never(p))))
+    with pytest.raises(ParamsError) as e: check_params(params)
+    said = str(e.value)
+    assert all(".".join(map(str, p)) in said for p in paths), said
+    assert len(said) < 300*(10 + len(said.splitlines()))
+
+@pytest.mark.parametrize("change, says", [
+    (lambda p: p["demo"].update(methods=3), "demo.methods: expected a group"), (lambda p: p["demo"].pop("methods"), "demo.methods: expected a group"), (lambda p: p["demo"]["methods"].pop("pnn"), "pnn of dataset.baselines is missing"),
+    (lambda p: p["demo"]["pretrain"].update({1: 2}), "demo.pretrain"), (lambda p: p.update({None: 1}), "None: not a known name"), (lambda p: p["dataset"].update(ablate=["V1", "V1"]), "name something twice"),
+    (lambda p: p["dataset"]["finetune"]["GF2"].update(name="../../x"), "dataset.finetune.GF2.name"), (lambda p: p["dataset"].update(baselines=["os; rm"]), "dataset.baselines"), (lambda p: p["paper"]["prepare"].update(test_size=10**6), "paper.prepare.test_size")])
+def test_mistakes_that_are_no_wrong_values(change, says):
+    params = copy.deepcopy(PARAMS); change(params)
+    with pytest.raises(ParamsError) as e: check_params(params)
+    assert says in str(e.value)
+
+def test_a_few_lines_that_would_unfold_to_gigabytes(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}']*9)}]" for i in range(1, 12))]
+    (tmp_path/"params.yaml").write_text("\n".join([*lines, "profile: *a11", "demo: {pretrain: {lr: *a11}}"]))
+    with pytest.raises(ParamsError) as e: read_params(tmp_path/"params.yaml")
+    assert len(str(e.value)) < 20_000
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"["*5000, b"a: [1", b"!!python/object/apply:os.mkdir [ran]", b"- 1", b"", b"a: \x00"])
+def test_a_file_that_is_no_parameters_is_one_line(tmp_path, monkeypatch, capfd, content):
+    monkeypatch.chdir(tmp_path); Path("params.yaml").write_bytes(content)
+    assert main("run nowhere.ipynb out.ipynb --group demo.prepare".split()) == 2
+    assert capfd.readouterr().err.startswith("ssdiff-study: params.yaml") and os.listdir() == ["params.yaml"]
