@@ -45,12 +45,16 @@ export ALONE
 reproduce: ## remake every table and figure (PROFILE=ci|demo|paper picks another profile)
 	@$(or $(PYTHON),python3) -c "$$ALONE" $(MAKE) --no-print-directory reproduce-alone
 
+STAGES := dvc --wait-for-lock repro --single-item
+# Two trainings at a time, of one thread each: these networks are too small to be shared out. Not where $LAUNCH starts several processes already.
 reproduce-alone: $(READY) data
 	@ssdiff-study mend
 ifdef PROFILE
 	@ssdiff-study profile $(PROFILE)
 endif
 	@nbdev_clean
+	@test -n "$${LAUNCH:-}" || { dvc repro prepare; \
+		{ $(STAGES) pretrain && $(STAGES) finetune ablate; } & ours=$$!; theirs=0; $(STAGES) baseline || theirs=$$?; wait $$ours && exit $$theirs; }
 	@dvc repro
 	@rm -rf results/checkpoints
 	@ssdiff-study show
