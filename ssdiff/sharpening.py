@@ -244,7 +244,9 @@ class NetworkMethod:
     def random(self) -> bool: return self.steps is not None
 
     @property
-    def label(self) -> str: return f"{type(self.net).__name__}, {self.steps} steps" if self.random else type(self.net).__name__
+    def label(self) -> str:
+        facts = [type(self.net).__name__, *([f"{self.steps} step{'s'*(self.steps > 1)}"] if self.random else []), *(["adapted"] if "adapted" in getattr(self.net, "meta", {}) else [])]
+        return ", ".join(facts)
 
     def around(self, box:Box) -> Box:
         (y, h), (x, w) = (self._cover(a, n) for a, n in zip(box[:2], box[2:]))

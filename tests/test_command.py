@@ -69,7 +69,7 @@ def state(folder): return {f.name: (f.stat().st_size, f.stat().st_mtime_ns) for 
     ("pan.tif ms.tif out.tif --sensor QB --uncertainty u.tif", "uncertainty needs at least two samples"),
     ("pan.tif ms.tif out.tif --sensor QB --steps 4", "takes no steps"),
     ("pan.tif ms.tif out.tif --sensor QB --adapt 5", "takes no adapt"),
-    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff", "brings no weights of SSDiff for 4 bands; pass a file"),
+    ("pan.tif ms.tif out.tif --sensor QB --method PNN", "brings no weights of PNN for 4 bands; pass a file"),
     ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights w8.safetensors", "the weights are for 8 bands but QB has 4"),
     ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights text.tif", "is not a readable safetensors file"),
     ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights w.safetensors --steps 0", "steps must be"),

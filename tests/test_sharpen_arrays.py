@@ -90,7 +90,7 @@ def test_what_comes_in_decides_what_comes_out(pairs):
 @pytest.mark.parametrize("change, message", [
     (dict(sensor="WV3"), "ms has 4 bands but WV3 has 8"), (dict(sensor="nowhere"), "unknown sensor"), (dict(method="sharp"), "is unknown; known are"),
     (dict(window=30), "window must be"), (dict(full_scale=50), "above the full scale 50"), (dict(full_scale=-1), "positive"), (dict(samples=2), "needs a method that samples"),
-    (dict(steps=3), "takes no steps"), (dict(samples=0), "samples must be"), (dict(method="SSDiff"), "brings no weights"), (dict(method="SSDiff", weights="no.safetensors"), "no weights at"),
+    (dict(steps=3), "takes no steps"), (dict(samples=0), "samples must be"), (dict(method="PNN"), "brings no weights"), (dict(method="SSDiff", weights="no.safetensors"), "no weights at"),
     (dict(keep_weights="w"), "keeps what adapt makes"), (dict(scheduler="tcp://x"), "are for files"), (dict(method="SSDiff", weights=toy_network(8)), "for 8 bands but QB has 4")], ids=lambda v: "-".join(v) if isinstance(v, dict) else "")
 def test_bad_wishes_get_one_error(pairs, change, message):
     with pytest.raises((ValueError, OSError), match=message): ssdiff.sharpen(pairs["QB"]["pan"], pairs["QB"]["ms"], **{"sensor": "QB", "method": "BT-H", **change})
