@@ -13,7 +13,7 @@ import ssdiff
 from ssdiff import metrics
 from ssdiff.classical import METHODS
 from ssdiff.data import PanData, check_file
-from ssdiff.diffusion import Diffusion, blend_windows, gaussian, ramps, spaced
+from ssdiff.diffusion import SPACINGS, Diffusion, blend_windows, gaussian, ramps, spaced
 from ssdiff.resampling import bicubic_reduce, decimate, mtf_blur, pan_mtf_blur, upsample23, wald
 from ssdiff.sensors import SENSORS
 from ssdiff.sharpening import get_method, sharpen_arrays, toy_network
@@ -222,7 +222,7 @@ def test_noise_is_a_function_of_the_place(seed, draw, bands, y, x):
 
 
 @examples(30)
-@given(st.integers(1, 3000), st.data())
-def test_steps_descend_from_pure_noise(total, data):
-    steps = data.draw(st.integers(1, total)); times = spaced(total, steps)
+@given(st.integers(1, 3000), st.sampled_from(SPACINGS), st.data())
+def test_steps_descend_from_pure_noise(total, spacing, data):
+    steps = data.draw(st.integers(1, total)); times = spaced(Diffusion(total).alpha_bar, steps, spacing)
     assert len(times) == steps and times[0] == total - 1 and times[-1] >= 0 and all(a > b for a, b in zip(times, times[1:]))
