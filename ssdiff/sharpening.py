@@ -295,7 +295,7 @@ def find_weights(name:str,    # Of a network
         raise FileNotFoundError(f"no weights at {weights}")
     own = Path(str(files("ssdiff")))/"weights"/(f"{bands}bands.safetensors" if name == "SSDiff" else f"{name}_{bands}bands.pth")
     if own.is_file(): return own
-    raise FileNotFoundError(f"this version of ssdiff brings no weights of {name} for {bands} bands; pass a file (weights=…, --weights …), such as results/weights/pretrain_<sensor>.safetensors "
+    raise FileNotFoundError(f"this version of ssdiff brings no weights of {name} for {bands} bands; pass a file (weights=…, --weights …), such as results/weights/<sensor>/SSDiff.safetensors "
                             f"that `make reproduce` writes, or choose a method that needs none: {', '.join(SCHEMES)}")
 
 # %% ../nbs/lib/40_sharpening.ipynb #40025b
