@@ -36,14 +36,15 @@ HEAD = 16  # S', channels of one attention head
 
 _PARTS = r"""
 #include <cmath>
+#include <immintrin.h>
 enum { S = 16, TILE = 128 };  // channels of a head and queries side by side; keys at a time, their scores fit the first cache
-static const float LOG2E = 1.44269504f;
+static const float LOG2E = 1.44269504f, NEAR = 100;  // scores of 2^-100 … 2^100 can be added up as they are
 
 // S numbers side by side, in as many registers as it takes
 #if defined(__AVX512F__)
-enum { WIDE = 16 };
+enum { WIDE = 16, BITS = 4 };
 #elif defined(__AVX2__) && defined(__FMA__)
-enum { WIDE = 8 };
+enum { WIDE = 8, BITS = 3 };
 #else
 #error "no AVX: PyTorch's attention is faster"
 #endif
@@ -62,17 +63,25 @@ static inline Lanes operator*(const Lanes &a, const Lanes &b) { return each([&](
 static inline Lanes operator*(const Lanes &a, float b) { return each([&](int i) { return a.part[i] * b; }); }
 static inline Lanes max(const Lanes &a, const Lanes &b) { return each([&](int i) { return a.part[i] > b.part[i] ? a.part[i] : b.part[i]; }); }
 
-// 2^x for x <= 0, flushed at 2^-126: adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits
+// The bits of 2^(i / WIDE), less the i that power2 adds
+#if defined(__AVX512F__)
+static inline Bits pick(Bits table, Bits i) { return (Bits)_mm512_permutexvar_epi32((__m512i)i, (__m512i)table); }
+#else
+static inline Bits pick(Bits table, Bits i) { return (Bits)_mm256_permutevar8x32_epi32((__m256i)table, (__m256i)i); }
+#endif
+static const Bits TABLE = [] {
+    Bits t;
+    for (int i = 0; i < WIDE; i++) { float x = std::exp2((float)i / WIDE); t[i] = *(int *)&x - (i << (23 - BITS)); }
+    return t;
+}();
+
+// 2^x for -126 <= x <= 126. Adding 1.5 * 2^23 / WIDE rounds to a multiple of 1 / WIDE and leaves it in the low bits, those of the fraction last
 static inline Part power2(Part x) {
-    x = x < -126.f ? Part{} - 126.f : x;
-    Part whole = x + 12582912.f, f = x - (whole - 12582912.f);
-    Part y = 1.535336188319500e-4f * f + 1.339887440266574e-3f;
-    y = y * f + 9.618437357674640e-3f;
-    y = y * f + 5.550332471162809e-2f;
-    y = y * f + 2.402264791363012e-1f;
-    y = y * f + 6.931472028550421e-1f;
-    y = y * f + 1.f;
-    return (Part)((Bits)y + ((Bits)whole << 23));
+    const float far = 12582912.f / WIDE;
+    Part near = x + far, f = x - (near - far);
+    Part y = (Part)(pick(TABLE, (Bits)near) + ((Bits)near << (23 - BITS)));
+    Part r = WIDE == 16 ? f * .2402265f + .6931878f : (f * .0555041f + .2402265f) * f + .6931472f;
+    return y * (r * f) + y;
 }
 static inline Lanes power2(const Lanes &x) { return each([&](int i) { return power2(x.part[i]); }); }
 
@@ -92,15 +101,15 @@ static inline void rows_times(float *out, long out_row, const float *a, long a_r
     for (; i < m; i++) few_rows<1>(out + i * out_row, out_row, a + i * a_row, a_row, block, add);
 }
 
-// out[j] += sum_i a[i][j] p[i]
-static inline void outer(Lanes *out, const Lanes *p, const float *a, long a_row, int m) {
-    Lanes sum[S];
-    for (int j = 0; j < S; j++) sum[j] = out[j];
+// out[j] += sum_i a[i][j] p(i)
+template <class P> static inline void outer(Lanes *out, P p, const float *a, long a_row, int m) {
+    Lanes sum[S] = {};
     for (int i = 0; i < m; i++) {
+        Lanes x = p(i);
         #pragma GCC unroll 16
-        for (int j = 0; j < S; j++) sum[j] = sum[j] + p[i] * a[i * a_row + j];
+        for (int j = 0; j < S; j++) sum[j] = sum[j] + x * a[i * a_row + j];
     }
-    for (int j = 0; j < S; j++) out[j] = sum[j];
+    for (int j = 0; j < S; j++) out[j] = out[j] + sum[j];
 }
 
 // S tokens and their transpose; zeros past the last
@@ -112,24 +121,32 @@ static inline void take(Lanes *rows, Lanes *columns, const float *x, long row, l
 
 # %% ../nbs/lib/09_apfm.ipynb #09012c
 _FORWARD = r"""
-extern "C" void forward(const float *q, const float *k, const float *v, float *o, float *norm, long batch, long heads, long n, int threads) {
-    long row = heads * S, blocks = (n + S - 1) / S;  // tensors are (batch, n, heads, S)
+extern "C" void forward(const float *q, const float *k, const float *v, float *o, float *norm, const float *reach, long batch, long heads, long n, int threads) {
+    long row = heads * S, blocks = (n + S - 1) / S;  // tensors are (batch, n, heads, S), reach is (batch, heads, S)
     #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
     for (long job = 0; job < batch * heads * blocks; job++) {
         long head = job / blocks, first = job % blocks * S, left = n - first < S ? n - first : S, base = head / heads * n * row + head % heads * S;
-        Lanes rows[S], qt[S], ot[S] = {}, top = all(-1e30f), total = {}, p[TILE];
+        Lanes rows[S], qt[S], ot[S] = {}, top = {}, total = {}, p[TILE];
         take(rows, qt, q + base + first * row, row, left);
         for (Lanes &x : qt) x = x * (LOG2E / std::sqrt((float)S));
+        float most = 0;
+        for (int i = 0; i < S; i++) { float sum = 0; for (int j = 0; j < S; j++) sum += std::fabs(qt[j][i]) * reach[head * S + j]; most = sum <= most ? most : sum; }
+        bool far = !(most <= NEAR);
+        if (far) top = all(-1e30f);
         for (long t = 0; t < n; t += TILE) {
             int m = n - t < TILE ? n - t : TILE;
-            Lanes old = top, sum = {}, part[S] = {};
             rows_times((float *)p, S, k + base + t * row, row, qt, m, false);
-            for (int i = 0; i < m; i++) top = max(p[i], top);
-            for (int i = 0; i < m; i++) sum = sum + (p[i] = power2(p[i] - top));
-            outer(part, p, v + base + t * row, row, m);
-            Lanes fade = power2(old - top);
-            total = total * fade + sum;
-            for (int j = 0; j < S; j++) ot[j] = ot[j] * fade + part[j];
+            if (far) {
+                Lanes old = top;
+                for (int i = 0; i < m; i++) top = max(p[i], top);
+                for (int i = 0; i < m; i++) p[i] = max(all(-126), p[i] - top);
+                Lanes fade = power2(max(all(-126), old - top));
+                total = total * fade;
+                for (Lanes &x : ot) x = x * fade;
+            }
+            Lanes sum = {};
+            outer(ot, [&](int i) { Lanes x = power2(p[i]); sum = sum + x; return x; }, v + base + t * row, row, m);
+            total = total + sum;
         }
         for (int i = 0; i < left; i++) {
             for (int j = 0; j < S; j++) o[base + (first + i) * row + j] = ot[j][i] / total[i];
@@ -157,8 +174,7 @@ extern "C" void backward(const float *q, const float *k, const float *v, const f
             long there = base + t * row;
             rows_times((float *)p, S, k + there, row, qt, m, false);
             rows_times((float *)d, S, v + there, row, gt, m, false);
-            for (int i = 0; i < m; i++) { p[i] = power2(p[i] - l); d[i] = p[i] * (d[i] - dot); }
-            outer(gqt, d, k + there, row, m);
+            outer(gqt, [&](int i) { p[i] = power2(max(all(-126), p[i] - l)); return d[i] = p[i] * (d[i] - dot); }, k + there, row, m);
             rows_times(gk + there, row, (float *)d, S, qr, m, true);
             rows_times(gv + there, row, (float *)p, S, gr, m, true);
         }
@@ -201,7 +217,7 @@ class _Attention(torch.autograd.Function):
     def forward(ctx, q, k, v):
         q, k, v = (x.transpose(1, 2).contiguous() for x in (q, k, v))
         out, norm = torch.empty_like(q), q.new_empty(q.shape[:3])
-        _call(kernel().forward, q, k, v, out, norm)
+        _call(kernel().forward, q, k, v, out, norm, torch.maximum(k.amax(1), -k.amin(1)))  # the furthest that each channel of the keys reaches
         ctx.save_for_backward(q, k, v, out, norm)
         return out.transpose(1, 2)
 

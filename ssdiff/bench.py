@@ -44,7 +44,7 @@ def forward(device, size:int=64, batch:int=12):
 def training(device, size:int=64, batch:int=12):
     "One step of training: loss, gradients, AdamW"
     net, b, d = SSDiff().to(device), _images(device, batch, size), Diffusion()
-    opt = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0)
+    opt = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0, fused=True)
     def run(): opt.zero_grad(); d.loss(net, b).backward(); opt.step()
     return run
 

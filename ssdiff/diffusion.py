@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'MOST', 'SPACINGS', 'SAMPLERS', 'cosine_betas', 'linear_betas', 'whole_number', 'check_images',
-           'toy_batch', 'check_kinds', 'gaussian', 'spaced', 'ddpm_step', 'ddim_step', 'ahead', 'denoise', 'ramps',
-           'blend_windows', 'Diffusion', 'q_sample', 'draw', 'loss', 'units', 'units_of', 'in_units', 'from_units',
-           'sample', 'frequencies']
+           'toy_batch', 'check_kinds', 'gaussian', 'spaced', 'ddpm_step', 'ddim_step', 'ahead', 'denoise',
+           'usual_overlap', 'ramps', 'blend_windows', 'Diffusion', 'q_sample', 'draw', 'loss', 'units', 'units_of',
+           'in_units', 'from_units', 'sample', 'frequencies']
 
 # %% ../nbs/lib/07_diffusion.ipynb #07002
 import math
@@ -204,6 +204,11 @@ def denoise(estimate, # (x_t, t) → estimate of the clean residual
     return x
 
 # %% ../nbs/lib/07_diffusion.ipynb #07035
+def usual_overlap(window:int, # Length of a window
+                 ) -> int: # A multiple of 4
+    "Three sixteenths of a window, as nearly as fours allow"
+    return (3 * window + 32) // 64 * 4
+
 def ramps(size:int, # Length of the axis
           window:int, # Length of a window; an axis no longer than it is one window
           overlap:int, # By how much neighbours overlap at least, at most half a window
@@ -382,7 +387,7 @@ def _check(self:Diffusion, net, pan, lms, ms, method, eta, window, overlap, blen
     images = dict(pan=pan, lms=lms, ms=ms)
     check_images(images); check_kinds(images)
     window = window or getattr(net, "window", 64)
-    overlap = window // 16 * 4 if overlap is None else overlap
+    overlap = usual_overlap(window) if overlap is None else overlap
     if method not in SAMPLERS: raise ValueError(f"method {method!r} is unknown; choose one of {', '.join(SAMPLERS)}")
     if not 0 <= eta <= 1: raise ValueError(f"eta must lie in 0…1, found {eta}")
     if method != "ddim" and eta: raise ValueError("eta belongs to ddim; ddpm always adds the noise of eq. (5), second none")
@@ -419,7 +424,7 @@ def sample(self:Diffusion,
            index:int|Tensor=0, # Which image's noise to draw: one number for the whole batch (its order then changes nothing), or (N,), one each
            origin:tuple=(0, 0), # Row and column of the images' corner in the scene they were cut from
            window:int=None, # Side of the windows; None: net.window, or 64
-           overlap:int=None, # Overlap of the windows; None: a quarter
+           overlap:int=None, # Overlap of the windows; None: `usual_overlap`
            blend:str="step", # Blend windows at every "step", or once a "run" is over
            batch:int=None, # Windows the network gets at once, memory grows with it; None: as many as four of 64x64 have pixels
            units:dict=None, # What `units` says of the whole scene that the images were cut from; None: of these images

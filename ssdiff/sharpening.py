@@ -24,7 +24,7 @@ from scipy.ndimage import distance_transform_edt
 
 from .baselines import create, load_published, names
 from .classical import SCHEMES
-from .diffusion import Diffusion, blend_windows
+from .diffusion import Diffusion, blend_windows, usual_overlap
 from .images import check_whole
 from .metrics import hqnr
 from .network import SSDiff, diffusion_of, load
@@ -338,7 +338,7 @@ def network_method(net:torch.nn.Module, # SSDiff or a `Baseline`
     if not diffuses and steps is not None: raise ValueError(f"{type(net).__name__} is no diffusion model and takes no steps; leave them out")
     try: net = net.to(device).eval()
     except (RuntimeError, AssertionError) as e: raise ValueError(f"device {device!r} cannot be used ({str(e).splitlines()[0]}); choose cpu, or another") from None
-    return NetworkMethod(net, sensor, net.window, net.window//16*4, check_whole(steps if steps is not None else STEPS if samples == 1 and isinstance(net, SSDiff) else SPREAD, "steps") if diffuses else None, check_whole(batch, "batch"))
+    return NetworkMethod(net, sensor, net.window, usual_overlap(net.window), check_whole(steps if steps is not None else STEPS if samples == 1 and isinstance(net, SSDiff) else SPREAD, "steps") if diffuses else None, check_whole(batch, "batch"))
 
 # %% ../nbs/lib/40_sharpening.ipynb #40028
 def toy_network(bands:int=4, # B

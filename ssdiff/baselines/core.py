@@ -56,7 +56,7 @@ def make_optimiser(net:nn.Module,
                    recipe:Recipe,
                   ) -> torch.optim.Optimizer: # Over all parameters, at the starting rate
     "The optimiser that a recipe names"
-    return OPTIMISERS[recipe.optimiser](net.parameters(), lr=recipe.rate, **dict(recipe.options))
+    return OPTIMISERS[recipe.optimiser](net.parameters(), lr=recipe.rate, fused=True, **dict(recipe.options))
 
 # %% ../../nbs/lib/20_baselines_core.ipynb #20010b
 def within_budget(recipe:Recipe,
