@@ -238,6 +238,7 @@ class NetworkMethod:
     steps:int=None      # Of a diffusion model
     batch:int=8         # Patches at once
     units:dict=None     # Of the scene, see `Diffusion.units`
+    shape:tuple=None    # Rows and columns of the scene; None: without end
     window = 512
 
     @property
@@ -249,19 +250,20 @@ class NetworkMethod:
         return ", ".join(facts)
 
     def around(self, box:Box) -> Box:
-        (y, h), (x, w) = (self._cover(a, n) for a, n in zip(box[:2], box[2:]))
+        (y, h), (x, w) = (self._cover(a, n, size) for a, n, size in zip(box[:2], box[2:], self.shape or (None, None)))
         return Box(y, x, h, w).grow(_LMS)
 
-    def _cover(self, a, n):
-        "Start and length of the patches that touch a…a+n."
+    def _cover(self, a, n, size):
+        "Start and length of the patches that touch a…a+n, but for those that the scene's first and last patch leave nothing to do."
         stride = self.side - self.overlap
         first, last = (a - self.side)//stride + 1, (a + n - 1)//stride
+        if size: first, last = max(first, 0), min(last, max(0, -((self.side - size)//stride)))
         return first*stride, (last - first)*stride + self.side
 
     def prepare(self, scene, boxes, each, track):
         "The same method, knowing the scene's brightness and contrast if its network is to be spared them."
         diffusion = diffusion_of(self.net) if isinstance(self.net, SSDiff) else None
-        return replace(self, units=scene_units(scene, self.sensor, diffusion, boxes, each, track)) if diffusion and diffusion.normalise else self
+        return replace(self, shape=scene.shape, units=scene_units(scene, self.sensor, diffusion, boxes, each, track) if diffusion and diffusion.normalise else self.units)
 
     def sharpen(self, part:Part, box:Box, seed:int) -> np.ndarray: # (B,h,w) digital numbers
         "The window, sharpened."
