@@ -45,8 +45,8 @@ export ALONE
 reproduce: ## remake every table and figure (PROFILE=ci|demo|paper picks another profile)
 	@$(or $(PYTHON),python3) -c "$$ALONE" $(MAKE) --no-print-directory reproduce-alone
 
-# Stages that do not wait for each other, two at a time, of one thread each: these networks are too small to be shared out.
-two = dvc stage list --name-only | grep -E '^($(1))(@|$$)' | xargs -r -P 2 -n 1 dvc --wait-for-lock repro --single-item
+# The named stages that are out of date, two at a time, of one thread each: these networks are too small to be shared out.
+two = (dvc status 2>/dev/null || true) | sed -nE 's/^(($(1))(@.+)?):$$/\1/p' | xargs -r -P 2 -n 1 dvc --wait-for-lock repro --single-item
 # Not where $LAUNCH starts several processes already, and not where nothing is to be done. Whatever is left after the pairs is left to DVC.
 reproduce-alone: $(READY) data
 	@ssdiff-study mend
@@ -54,7 +54,7 @@ ifdef PROFILE
 	@ssdiff-study profile $(PROFILE)
 endif
 	@nbdev_clean
-	@test -n "$${LAUNCH:-}" || dvc status --quiet || { $(call two,prepare); $(call two,pretrain|ablate|baseline); $(call two,finetune); $(call two,evaluate|generalize|steps); }
+	@test -n "$${LAUNCH:-}" || dvc status --quiet || { $(call two,prepare); $(call two,pretrain|ablate|baseline); $(call two,finetune); $(call two,evaluate|generalize|steps); $(call two,tables|figures); }
 	@dvc repro
 	@rm -rf results/checkpoints
 	@ssdiff-study show

@@ -128,7 +128,7 @@ class Evaluate(Group):
     threads: int = Field(ge=1, le=1000)
     steps: int = Field(ge=1, le=1000)    # DDIM steps; the paper samples with 100
     eta: float = Field(ge=0, le=1)
-    compare_steps: list[PositiveInt]     # Shown side by side on four images
+    compare_steps: list[PositiveInt]     # Shown side by side on two images
     sampling: dict[str, dict[str, Union[int, float, str]]] # Of other methods that sample: steps, method
 
 # %% ../nbs/lib/19_pipeline.ipynb #p19a0008

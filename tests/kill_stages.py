@@ -1,4 +1,4 @@
-"""`python tests/kill_stages.py`: the whole pipeline in its ci profile, killed with SIGKILL at random moments of every kind of stage, ends with the bytes of an undisturbed run.
+"""`python tests/kill_stages.py`: `make reproduce` in its ci profile, killed with SIGKILL at random moments of every kind of stage, ends with the bytes of an undisturbed run.
 
 Twice the pipeline runs in a clone of its own, once in peace. Prints a Markdown table: every kill, then what was compared. About 15 minutes for 20 kills on two cores.
 Half of the kills hit the process group, as `kill -9` does: the notebook's own process has a session of its own and lives on for up to a second. The others hit everything at once, as a power cut does.
@@ -37,10 +37,10 @@ def surroundings(folder):
 
 
 class Reproduce:
-    "What `make reproduce` does once there is an environment, in a process group of its own; its output line by line."
+    "`make reproduce` by this Python's environment, in a process group of its own; its output line by line."
     def __init__(self, folder, log):
-        command = "ssdiff-study mend && dvc repro"
-        self.process = subprocess.Popen(["bash", "-c", command], cwd=folder, env=surroundings(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
+        command = ["make", "--no-print-directory", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.ready", "-o", "data", "reproduce-alone"]
+        self.process = subprocess.Popen(command, cwd=folder, env=surroundings(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
         self.lines, self.log = queue.Queue(), log
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -79,11 +79,11 @@ def descendants(pid):
 
 
 def in_peace(folder, log):
-    "Run to the end; the seconds of each stage, in order."
+    "Run to the end; the seconds of each stage, in the order of their beginnings. Two run at a time, so one has ended when the next but one begins."
     run, begun = Reproduce(folder, log), []
     for stage in run.stages(): begun.append((stage, time.monotonic()))
     if run.process.wait(): raise SystemExit(f"the undisturbed run failed; see {log.name}")
-    ends = [t for _, t in begun[1:]] + [time.monotonic()]
+    ends = [t for _, t in begun[2:]] + 2*[time.monotonic()]
     return {stage: end - t for (stage, t), end in zip(begun, ends)}
 
 
@@ -96,21 +96,20 @@ def plan(seconds, kills, rng):
     return sorted(((s, rng.uniform(0, 1.15)*seconds[s]) for s in chosen), key=lambda k: list(seconds).index(k[0]))
 
 
-def disturbed(folder, kills, log, rng):
-    "Run with kills until nothing is left to be killed, then to the end; a row for each kill."
-    rows, todo = [], list(kills)
-    while todo:
-        run, waiting = Reproduce(folder, log), todo[0]
-        for stage in run.stages():
-            if stage != waiting[0]: continue
-            stop = time.monotonic() + waiting[1]
-            while time.monotonic() < stop and run.process.poll() is None: time.sleep(.005)
-            break
+def disturbed(folder, kills, order, log, rng):
+    "Run with kills, then to the end; a row for each kill. A stage that is done when its turn comes stands for the next that begins."
+    rows, place = [], {stage: i for i, stage in enumerate(order)}
+    for chosen, after in kills:
+        run, hit = Reproduce(folder, log), None
+        for hit in run.stages():
+            if place[hit] >= place[chosen]: break
+        stop = time.monotonic() + after
+        while time.monotonic() < stop and run.process.poll() is None: time.sleep(.005)
         everything = rng.random() < .5
         if run.process.poll() is None: run.kill(everything)
         elif run.process.returncode: raise SystemExit(f"a run after a kill failed; see {log.name}")
-        else: waiting = (waiting[0], None)                       # its stage was done before its turn came
-        rows.append((*waiting, "all processes" if everything else "process group")); todo.pop(0)
+        else: after = None                                       # nothing was left to be done
+        rows.append((hit or chosen, after, "all processes" if everything else "process group"))
     in_peace(folder, log)
     return rows
 
@@ -147,7 +146,7 @@ def main():
         times.write_text("".join(f"{n} {s:.2f}\n" for n, s in seconds.items()))
         print(f"an undisturbed run: {sum(seconds.values())/60:.1f} minutes, {len(seconds)} stages", file=sys.stderr)
         other = clone(folder/"elsewhere", 1) if args.elsewhere else clone(folder/"killed")
-        rows = disturbed(other, plan({k: v for k, v in seconds.items() if re.search(args.stages, k)}, args.kills, rng), log, rng)
+        rows = disturbed(other, plan({k: v for k, v in seconds.items() if re.search(args.stages, k)}, args.kills, rng), list(seconds), log, rng)
     failed = report(rows, digests(peace), digests(other), time.monotonic() - begin)
     if not args.folder and not failed: shutil.rmtree(folder)
     return failed
