@@ -10,3 +10,9 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Networks that a test makes without a word about chance are the same ones every time."""
+    torch.manual_seed(0)

@@ -144,7 +144,7 @@ def main():
         times = folder/"seconds.txt"
         seconds = in_peace(peace, log) if not args.against else dict((n, float(s)) for n, s in (line.split() for line in (args.against.parent/"seconds.txt").read_text().splitlines()))
         times.write_text("".join(f"{n} {s:.2f}\n" for n, s in seconds.items()))
-        print(f"an undisturbed run: {sum(seconds.values())/60:.1f} minutes, {len(seconds)} stages", file=sys.stderr)
+        print(f"undisturbed: {len(seconds)} stages", file=sys.stderr)
         other = clone(folder/"elsewhere", 1) if args.elsewhere else clone(folder/"killed")
         rows = disturbed(other, plan({k: v for k, v in seconds.items() if re.search(args.stages, k)}, args.kills, rng), list(seconds), log, rng)
     failed = report(rows, digests(peace), digests(other), time.monotonic() - begin)
