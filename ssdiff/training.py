@@ -112,7 +112,7 @@ def save_checkpoint(
     header:dict,      # JSON-able
 ) -> None:
     "Write `tensors` and `header` to a safetensors file, all or nothing."
-    write_whole(path, pack({k: v.detach().contiguous() for k, v in tensors.items()}, {"header": json.dumps(header, sort_keys=True)}))
+    write_whole(path, pack({k: v.detach().contiguous() for k, v in tensors.items()}, {"header": json.dumps(header)}))
 
 # %% ../nbs/lib/13_training.ipynb #602ff3bb
 def load_checkpoint(

@@ -21,7 +21,8 @@ def trainer(kind=torch.float32, **kw):
     "SSDiff as the study trains it, but small"
     deterministic(0, threads=1)
     d = Diffusion(scale=0.05)
-    defaults = dict(iterations=12, batch=4, patch=12, lr=1e-3, weight_decay=0.1, validate_every=3, checkpoint_every=1)
+    def validate(net): return {k: sum(p.norm(n).item() for p in net.parameters()) for n, k in ((1, "SAM"), (2, "ERGAS"))}  # some numbers, in the order of the study's
+    defaults = dict(iterations=12, batch=4, patch=12, lr=1e-3, weight_decay=0.1, validate_every=3, checkpoint_every=1, validate=validate)
     return Trainer(SSDiff(4, window=12).to(kind), d.loss, Items(kind), partial(d.draw, t_final=0.5), **{**defaults, **kw})
 
 
