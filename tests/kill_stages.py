@@ -1,6 +1,6 @@
 """`python tests/kill_stages.py`: `make reproduce` in its ci profile, killed with SIGKILL at random moments of every kind of stage, ends with the bytes of an undisturbed run.
 
-Twice the pipeline runs in a clone of its own, once in peace. Prints a Markdown table: every kill, then what was compared. About 15 minutes for 20 kills on two cores.
+Twice the pipeline runs in a clone of its own, once in peace. Prints a Markdown table: every kill, then what was compared. About 25 minutes for 20 kills on two cores.
 Half of the kills hit the process group, as `kill -9` does: the notebook's own process has a session of its own and lives on for up to a second. The others hit everything at once, as a power cut does.
 `--kills 0 --elsewhere` asks another question: do two undisturbed runs agree, one of them with one worker process instead of two, in another time zone and locale?"""
 import argparse
