@@ -45,8 +45,7 @@ export ALONE
 reproduce: ## remake every table and figure (PROFILE=ci|demo|paper picks another profile)
 	@$(or $(PYTHON),python3) -c "$$ALONE" $(MAKE) --no-print-directory reproduce-alone
 
-# The named stages that are out of date, two at a time, of one thread each: these networks are too small to be shared out.
-two = (dvc status 2>/dev/null || true) | sed -nE 's/^(($(1))(@.+)?):$$/\1/p' | xargs -r -P 2 -n 1 dvc --wait-for-lock repro --single-item
+# What is out of date goes two stages at a time, of one thread each: these networks are too small to be shared out. Groups wait for each other, the stages of a group do not.
 # Not where $LAUNCH starts several processes already, and not where nothing is to be done. Whatever is left after the pairs is left to DVC.
 reproduce-alone: $(READY) data
 	@ssdiff-study mend
@@ -54,7 +53,8 @@ ifdef PROFILE
 	@ssdiff-study profile $(PROFILE)
 endif
 	@nbdev_clean
-	@test -n "$${LAUNCH:-}" || dvc status --quiet || { $(call two,prepare); $(call two,pretrain|ablate|baseline); $(call two,finetune); $(call two,evaluate|generalize|steps); $(call two,tables|figures); }
+	@test -n "$${LAUNCH:-}" || dvc status --quiet || for group in prepare 'pretrain|ablate|baseline' finetune 'evaluate|generalize|steps' 'tables|figures'; do \
+		{ dvc status 2>/dev/null || true; } | sed -nE "s/^(($$group)(@.+)?):$$/\1/p" | xargs -r -P 2 -n 1 dvc --wait-for-lock repro --single-item; done
 	@dvc repro
 	@rm -rf results/checkpoints
 	@ssdiff-study show

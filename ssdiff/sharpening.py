@@ -261,7 +261,7 @@ class NetworkMethod:
         return first*stride, (last - first)*stride + self.side
 
     def prepare(self, scene, boxes, each, track):
-        "The same method, knowing the scene's brightness and contrast if its network is to be spared them."
+        "The same method, knowing the scene's size, and its brightness and contrast if its network is to be spared them."
         diffusion = diffusion_of(self.net) if isinstance(self.net, SSDiff) else None
         return replace(self, shape=scene.shape, units=scene_units(scene, self.sensor, diffusion, boxes, each, track) if diffusion and diffusion.normalise else self.units)
 
