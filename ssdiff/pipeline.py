@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Annotated, Literal, Optional, Union
 import nbformat, papermill, yaml
 from nbclient.exceptions import DeadKernelError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, NonNegativeInt, PositiveFloat, NonNegativeFloat, ValidationError, model_validator
 
 # %% ../nbs/lib/19_pipeline.ipynb #fb4c1787
@@ -239,8 +241,8 @@ def read_params(
     "All parameters of the study."
     path = Path(path)
     if not path.exists(): raise ParamsError(f"{path} is not here ({Path.cwd()}): run the study from the repository's root")
-    try: return check_params(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e: raise ParamsError(f"{path} is not valid YAML: {e}") from None
+    try: return check_params(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))       # YAML 1.2, as DVC reads and writes it: no is a word there, and false in 1.1
+    except (YAMLError, UnicodeDecodeError, RecursionError) as e: raise ParamsError(f"{path} is not valid YAML: {e}") from None
 
 # %% ../nbs/lib/19_pipeline.ipynb #1e9342aa
 def strip_run(

@@ -4,7 +4,7 @@ from pathlib import Path
 import nbformat, pytest, yaml
 
 ROOT = Path(__file__).parents[1]
-PIP_NAME = {"yaml": "pyyaml", "PIL": "pillow"}
+PIP_NAME = {"yaml": "pyyaml", "PIL": "pillow", "ruamel": "ruamel.yaml"}
 settings = configparser.ConfigParser(delimiters=["="]); settings.read(ROOT/"settings.ini", encoding="utf-8"); settings = settings["DEFAULT"]
 stages = {name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT/"dvc.yaml").read_text(encoding="utf-8"))["stages"].items()}
 params = yaml.safe_load((ROOT/"params.yaml").read_text(encoding="utf-8"))

@@ -70,6 +70,12 @@ def test_mistakes_that_are_no_wrong_values(change, says):
     with pytest.raises(ParamsError) as e: check_params(params)
     assert says in str(e.value)
 
+def test_parameters_that_dvc_wrote(tmp_path):
+    "`dvc exp run -S` writes YAML 1.2, where no needs no quotes"
+    text = (Path(__file__).parents[1]/"params.yaml").read_text(encoding="utf-8")
+    (tmp_path/"params.yaml").write_text(text.replace('"no"', "no"), encoding="utf-8")
+    assert read_params(tmp_path/"params.yaml") == PARAMS
+
 def test_a_few_lines_that_would_unfold_to_gigabytes(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}']*9)}]" for i in range(1, 12))]
     (tmp_path/"params.yaml").write_text("\n".join([*lines, "profile: *a11", "demo: {pretrain: {lr: *a11}}"]))
