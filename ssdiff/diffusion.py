@@ -337,17 +337,21 @@ def units(self:Diffusion,
           pan:Tensor, # (N, 1, H, W), a whole scene, divided by the full scale
           ms:Tensor, # (N, B, H/4, W/4)
          ) -> dict: # name → offset and divisor of pan, ms, lms and gt, (N, 1 or B, 1, 1) each
-    "Offsets and divisors that give each band a mean of zero and the standard deviation `normalise`"
-    def look(x, coarse): return x.mean((2, 3), keepdim=True), coarse.std((2, 3), keepdim=True, correction=0), x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    return self.units_of(look(pan, avg_pool2d(pan, 4)), look(ms, ms))
+    "Offsets and divisors that give each band a mean of zero and, once sharp, about the standard deviation `normalise`"
+    def spread(x): return x.std((2, 3), keepdim=True, correction=0)
+    def look(x): return x.mean((2, 3), keepdim=True), spread(x), x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    return self.units_of(look(pan), look(ms), spread(avg_pool2d(pan, 4)))
 
 def units_of(self:Diffusion,
-             pan:tuple, # Mean, standard deviation (on the grid of ms), smallest and largest value of PAN, (N, 1, 1, 1) each
+             pan:tuple, # Mean, standard deviation, smallest and largest value of PAN, (N, 1, 1, 1) each
              ms:tuple, # Those of the bands, (N, B, 1, 1) each
+             coarse:Tensor, # Standard deviation of PAN's means over 4×4 pixels, (N, 1, 1, 1)
             ) -> dict: # As `units`
     "Offsets and divisors of a scene that is too large to be handed over"
     def one(mean, std, low, high): return mean, torch.maximum(std / self.normalise, torch.maximum(high - mean, mean - low) / (30 * self.normalise)).clamp(min=1e-6)
-    return dict(pan=one(*pan), **dict.fromkeys(("ms", "lms", "gt"), one(*ms)))
+    mean, std, low, high = ms
+    sharper = (pan[1] / coarse.clamp(min=1e-6)).clamp(1, 10)               # there may be scenes of which PAN's means show nothing
+    return dict(pan=one(*pan), **dict.fromkeys(("ms", "lms", "gt"), one(mean, std * sharper, low, high)))
 
 def in_units(images:dict, # Name → (N, C, H, W) or (C, H, W)
              units:dict, # Name → offset and divisor, (N, C, 1, 1)

@@ -121,11 +121,14 @@ class VariedScenes(Dataset):
 # %% ../nbs/lib/32_robust.ipynb #19015
 def vary_batch(batch:dict,                # gt, ms, lms, pan in the units of `Diffusion(normalise=…)`
                generator:torch.Generator, # On the CPU
-               amount:float=1.            # Strength; 0 changes nothing
+               diffusion:Diffusion,       # For its `units`
+               amount:float=1.            # Strength, 0…1; 0 changes nothing
               ) -> dict:                  # The same keys
-    "Patches as another sensor would have delivered them."
+    "Patches as another sensor would have delivered them, of another place."
     normal = lambda *shape: amount * torch.randn(len(batch["gt"]), *shape, generator=generator)
-    return _other_contrasts(_other_responses(batch, normal), normal)
+    share = lambda none: amount * ((1 + none) * torch.rand(len(batch["gt"]), 1, 1, 1, generator=generator) - none).clamp(min=0)
+    batch = _other_grounds(_other_responses(batch, normal), share(.5), float(torch.rand((), generator=generator)))
+    return _other_contrasts(_other_scenes(batch, diffusion, share(1.)), normal)
 
 
 def _other_responses(batch, normal):
@@ -136,6 +139,17 @@ def _other_responses(batch, normal):
     mixed = {k: x + torch.einsum("nbc,nchw->nbhw", a, x) for k, x in batch.items() if k != "pan"}
     into_pan = (.12 / bands**.5 * normal(bands, 1, 1) * (batch["gt"] - pan)).sum(1, keepdim=True)
     return dict(mixed, pan=pan + into_pan + .016 * pan.std((1, 2, 3), keepdim=True) * normal(1, 1, 1) * normal(*pan.shape[1:]))
+
+
+def _other_grounds(batch, share, size):
+    "Less of what is larger than 2.5 to 10 PAN pixels: as if things were smaller. `share` and `size` lie in 0…1."
+    reach = {k: 2.5 * 4**size / (4 if k == "ms" else 1) for k in batch}
+    return {k: x - share * torch.from_numpy(ndimage.gaussian_filter(x.numpy(), (0, 0, reach[k], reach[k]), mode="nearest", truncate=3)) for k, x in batch.items()}
+
+
+def _other_scenes(batch, diffusion, share):
+    "From the units of the scene that a patch was cut from (`share` 0) to those of a scene that ends where the patch does (1)."
+    return in_units(batch, {k: (share * offset, divisor**share) for k, (offset, divisor) in diffusion.units(batch["pan"], batch["ms"]).items()})
 
 
 def _other_contrasts(batch, normal):
@@ -152,6 +166,6 @@ def varied_draw(diffusion:Diffusion,
                ) -> Callable:       # (batch, generator) → varied images, t and noise
     "What `Trainer.draw` is when the packaged weights are trained."
     def draw(batch, generator):
-        varied = vary_batch(batch, generator, amount)
+        varied = vary_batch(batch, generator, diffusion, amount)
         return varied | diffusion.draw(varied, generator, t_final)
     return draw

@@ -196,12 +196,13 @@ def _tensors(part): return upsample23(torch.from_numpy(part.ms)[None]), torch.fr
 
 # %% ../nbs/lib/40_sharpening.ipynb #40020b
 def _brightness(scene, box):
-    "Of PAN and of MS, where there is data: number of MS pixels, and per band their sum, their squares' sum, the smallest and the largest; None if there is none."
+    "Of PAN, of its means over 4×4 pixels and of MS, where there is data: how many, and per band their sum, their squares' sum, the smallest and the largest; None if there is none."
     part = scene.read(box)
     blocks = lambda x: x.reshape(-1, box.h//4, 4, box.w//4, 4)
     known = blocks(part.valid).all((0, 2, 4))
-    look = lambda coarse, x: (coarse.shape[1], coarse.sum(1), (coarse**2).sum(1), x.min(1), x.max(1))
-    return [look(x[:, known], y) for x, y in ((blocks(part.pan).mean((2, 4)), part.pan[:, part.valid]), (part.ms, part.ms[:, known]))] if known.any() else None
+    look = lambda x: (x.shape[1], x.sum(1), (x**2).sum(1), x.min(1), x.max(1))
+    pan = blocks(part.pan).transpose(0, 1, 3, 2, 4)[:, known]              # (1, MS pixels, 4, 4)
+    return [look(x) for x in (pan.reshape(1, -1), pan.mean((2, 3)), part.ms[:, known])] if known.any() else None
 
 def scene_units(scene:Scene,
                 sensor:Sensor,       # With the full scale
@@ -218,7 +219,7 @@ def scene_units(scene:Scene,
         mean = np.sum(total, 0)/np.sum(number)
         deviation = np.sqrt((np.sum(squares, 0)/np.sum(number) - mean**2).clip(0))
         return tuple(map(short, (mean, deviation, np.min(low, 0), np.max(high, 0))))
-    return diffusion.units_of(look(0), look(1))
+    return diffusion.units_of(look(0), look(2), look(1)[1])
 
 # %% ../nbs/lib/40_sharpening.ipynb #40022
 _LMS = 40 # PAN pixels that the interpolation of MS looks around
