@@ -115,7 +115,7 @@ class Method(Group):
     batch: Optional[PositiveInt] = None      # None: the recipe's, and so on
     patch: Optional[Patch] = None
     lr: Optional[PositiveFloat] = None
-    options: dict[str, Union[int, float]] = {}       # Of the network, e.g. PanDiff's width
+    options: dict[str, Union[int, float, list[float]]] = {} # Of the network, e.g. PanDiff's width
     sampling: dict[str, Union[int, float, str]] = {} # In validation, of a network that samples
 
 # %% ../nbs/lib/19_pipeline.ipynb #p19a0009

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['IDEAL', 'REDUCED', 'FULL', 'COSTS', 'TABLES', 'LABELS', 'LEVEL', 'COLUMNS', 'Table', 'read_scores', 'read_costs',
            'marks', 'signed_rank', 'holm', 'compare', 'make_table', 'show_table', 'to_markdown', 'counts',
-           'rank_correlations', 'markdown_page', 'write_tables']
+           'rank_correlations', 'markdown_page', 'write_tables', 'write_gains']
 
 # %% ../nbs/lib/18_tables.ipynb #rep-03
 from dataclasses import dataclass, field
@@ -293,3 +293,25 @@ def write_tables(
         pages[name] = markdown_page(table, numbers, source)
         (out/f"{name}.md").write_text(pages[name], encoding="utf-8")
     return pages
+
+# %% ../nbs/lib/18_tables.ipynb #rep-47
+def write_gains(
+    results,             # As in `write_tables`
+    out,                 # Folder for gains.md and gains.csv
+    indices:tuple=("SAM", "ERGAS"), # Of which less is better
+) -> str:                # The Markdown page; empty where EXP has not been scored
+    "Write by how many per cent each method's mean error lies below EXP's, and what its training cost"
+    results, columns = Path(results), {}
+    for sensor in dict.fromkeys(t.sensor for t in TABLES.values()):
+        means = {m: s[list(indices)].mean() for m, s in read_scores(results/f"scores/{sensor}").items()}
+        for k in indices if "EXP" in means else (): columns[f"{sensor} {k}"] = {m: 100 * (1 - v[k] / means["EXP"][k]) for m, v in means.items()}
+        columns[f"{sensor} minutes"] = {m: c["minutes"] for m, c in read_costs(results/f"costs/{sensor}").items() if "minutes" in c and m in means}
+    frame = pd.DataFrame(columns).dropna(axis=1, how="all").reindex(TABLES["table1_WV3"].rows.values()).dropna(how="all").rename_axis("method")
+    if not any(k.endswith(indices) for k in frame): return ""
+    frame.to_csv(Path(out)/"gains.csv", float_format="%.10g", lineterminator="\n")
+    total = frame.filter(like="minutes").drop(index=["SSDiff"], errors="ignore").sum().sum()
+    shown = frame.apply(lambda x: x.map(lambda v: "–" if pd.isna(v) else f"{v:.1f}" if x.name.endswith("minutes") else f"{v:.1f} %"))
+    page = f"**Gain over EXP.** How much smaller the mean SAM and ERGAS are than those of plain interpolation, and minutes of training.\n\n{to_markdown(shown.rename(index=LABELS))}\n" \
+           f"The trained networks other than SSDiff took {total:.1f} minutes together.\n"
+    (Path(out)/"gains.md").write_text(page, encoding="utf-8")
+    return page

@@ -302,7 +302,7 @@ def find_weights(name:str,    # Of a network
                             f"that `make reproduce` writes, or choose a method that needs none: {', '.join(SCHEMES)}")
 
 # %% ../nbs/lib/40_sharpening.ipynb #40025b
-STEPS, SPREAD = 1, 10  # Of SSDiff, unless told otherwise: for one sample, and for each of several; PanDiff, whose network tells the noise, cannot do with one
+STEPS, SPREAD = 1, 10  # Of SSDiff, unless told otherwise: for one sample, and for each of several; PanDiff always takes the second
 
 # %% ../nbs/lib/40_sharpening.ipynb #40025
 def get_method(name:str,        # Of a classical method or a network, in any case

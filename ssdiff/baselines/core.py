@@ -90,10 +90,12 @@ class Baseline(nn.Module):
     def __init__(self,
                  bands:int, # B, multispectral bands
                  least:int=1, # The fewest bands that it can have
+                 scale:float=1.0, # What it adds to the interpolated image, if it adds something, is multiplied by this; 1 is the source's
                 ):
         super().__init__()
+        if not 0 < scale <= 1: raise ValueError(f"scale must be above 0 and at most 1, found {scale!r}")
         if not isinstance(bands, int) or isinstance(bands, bool) or bands < least: raise ValueError(f"bands must be an integer of at least {least}, found {bands!r}")
-        self.bands = bands
+        self.bands, self.scale = bands, scale
 
     @property
     def recipe(self) -> Recipe: return self.method.recipe(self.bands)

@@ -143,8 +143,9 @@ class CTINN(Baseline):
                  bands:int=8, # B
                  features:int=16, # n, a multiple of 4
                  windows:str="spatial", # "spatial" as the paper says, "released" as the published code does
+                 scale:float=1.0, # See `Baseline`
                 ):
-        super().__init__(bands)
+        super().__init__(bands, scale=scale)
         if windows not in ("spatial", "released"): raise ValueError(f"windows must be 'spatial' or 'released', found {windows!r}")
         if features < 4 or features % 4: raise ValueError(f"features must be a positive multiple of 4, found {features!r}")
         self.windows, n, c = windows, features, features // 2
@@ -165,4 +166,4 @@ class CTINN(Baseline):
         m = interpolate(ms, size=pan.shape[-2:], mode="bicubic", align_corners=True)
         fm, fp = self.ms_head(m), self.pan_head(pan)
         f = torch.cat([self.local(torch.cat([fm, fp], 1)), self.attend(fm, fp)], 1)
-        return m + self.refine(self.join(torch.cat([f, self.blocks(f)], 1)))
+        return m + self.scale * self.refine(self.join(torch.cat([f, self.blocks(f)], 1)))

@@ -17,7 +17,7 @@ DCFNET_RECIPE = Recipe(1e-3, 1500, 32, milestones=(100, 1000), factor=0.1, sourc
 IDLE_PARAMETERS = 128 * 128 * 9 + 2 * 128 # of the layer that the source builds and never calls
 
 # %% ../../nbs/lib/28_dcfnet.ipynb #28008
-def _norm(n:int) -> nn.BatchNorm2d: return nn.BatchNorm2d(n, momentum=0.01)
+def _norm(n:int) -> nn.BatchNorm2d: return nn.BatchNorm2d(n)  # how quickly it follows, `DCFNet` says
 
 def unit(a:int, b:int, k:int=3, stride:int=1, relu:bool=True) -> nn.Sequential:
     "Convolution, norm, and ReLU unless told otherwise"
@@ -113,17 +113,20 @@ class DCFNet(Baseline):
 
     def __init__(self,
                  bands:int=8, # B
+                 scale:float=1.0, # See `Baseline`
+                 momentum:float=0.01, # Weight of a batch's statistics in the norms' running ones
                 ):
-        super().__init__(bands)
+        super().__init__(bands, scale=scale)
         self.stem = nn.Sequential(unit(bands + 1, 64), unit(64, 64))
         self.first = nn.Sequential(Bottleneck(64, 64), *(Bottleneck(256, 64) for _ in range(3)))
         self.to_x0, self.to_x1, self.meet_x1 = unit(256, 32), unit(256, 64, stride=2), PyramidFuse(bands, 64)
         self.second, self.opening, self.third = Stage((32, 64)), NewBranch(bands), Stage((32, 64, 128))
         self.head = nn.Sequential(nn.Conv2d(224, 224, 1), _norm(224), nn.ReLU(), nn.Conv2d(224, bands, 1))
+        for norm in (m for m in self.modules() if isinstance(m, nn.BatchNorm2d)): norm.momentum = momentum
 
     def fuse(self, pan:Tensor, lms:Tensor, ms:Tensor) -> Tensor:
         mms = interpolate(ms, scale_factor=2, mode="bilinear", align_corners=True)
         x = self.first(self.stem(torch.cat([pan, lms], 1)))
         before, x = self.second([self.to_x0(x), self.meet_x1(self.to_x1(x), mms)])
         _, x = self.third([*x, self.opening(*before, ms)])
-        return lms + self.head(torch.cat([x[0], *(resize(y, x[0]) for y in x[1:])], 1))
+        return lms + self.scale * self.head(torch.cat([x[0], *(resize(y, x[0]) for y in x[1:])], 1))

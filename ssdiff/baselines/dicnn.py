@@ -19,8 +19,9 @@ class DiCNN(Baseline):
     "lms plus three convolutions of [lms, pan]"
     def __init__(self,
                  bands:int=8, # B
+                 scale:float=1.0, # See `Baseline`
                 ):
-        super().__init__(bands)
+        super().__init__(bands, scale=scale)
         widths = (bands + 1, 64, 64, bands)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:]))
         for conv in self.convs:
@@ -30,4 +31,4 @@ class DiCNN(Baseline):
 
     def fuse(self, pan:Tensor, lms:Tensor, ms:Tensor) -> Tensor:
         first, second, last = self.convs
-        return lms + last(second(first(torch.cat([lms, pan], 1)).relu()).relu())
+        return lms + self.scale * last(second(first(torch.cat([lms, pan], 1)).relu()).relu())

@@ -31,11 +31,12 @@ class FusionNet(Baseline):
 
     def __init__(self,
                  bands:int=8, # B
+                 scale:float=1.0, # See `Baseline`
                 ):
-        super().__init__(bands)
+        super().__init__(bands, scale=scale)
         self.head = nn.Conv2d(bands, 32, 3, padding=1)
         self.body = nn.Sequential(*(Residual(32) for _ in range(4)))
         self.tail = nn.Conv2d(32, bands, 3, padding=1)
 
     def fuse(self, pan:Tensor, lms:Tensor, ms:Tensor) -> Tensor:
-        return lms + self.tail(self.body(self.head(pan - lms).relu()))
+        return lms + self.scale * self.tail(self.body(self.head(pan - lms).relu()))

@@ -50,9 +50,10 @@ class LAGNet(Baseline):
     "lms plus a residual network of adaptive convolutions of [pan, lms]"
     def __init__(self,
                  bands:int=8, # B
+                 scale:float=1.0, # See `Baseline`
                 ):
-        super().__init__(bands)
+        super().__init__(bands, scale=scale)
         self.head, self.body, self.tail = LAGConv(bands + 1, 32), nn.Sequential(*(LAGBlock(32) for _ in range(5))), LAGConv(32, bands)
 
     def fuse(self, pan:Tensor, lms:Tensor, ms:Tensor) -> Tensor:
-        return lms + self.tail(self.body(self.head(torch.cat([pan, lms], 1)).relu()))
+        return lms + self.scale * self.tail(self.body(self.head(torch.cat([pan, lms], 1)).relu()))

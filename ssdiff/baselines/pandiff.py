@@ -29,8 +29,10 @@ class NoiseDiffusion(Diffusion):
     def __init__(self,
                  steps:int=2000, # T
                  scale:float=0.5, # s; the difference is divided by it, then clipped to [-1, 1]
+                 spread:float=0.25, # σ, about the standard deviation of x_0
                 ):
         super().__init__(steps, "linear", scale)
+        self.spread = spread
         self.schedule, self.beta = "sr3", sr3_betas(steps)
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)
 
@@ -38,13 +40,22 @@ class NoiseDiffusion(Diffusion):
         "The state itself: noise cannot be told from less of it"
         return x_t
 
+    def at(self, t:Tensor, like:Tensor) -> Tensor: # (N, 1, 1, 1)
+        "ᾱ at steps on the scale 0-1000"
+        return self.alpha_bar[(t * self.steps / 1000).round().long().cpu()].view(-1, 1, 1, 1).to(like)
+
+    def shares(self, t:Tensor, like:Tensor) -> tuple: # Factors of x_t in the noise, of the U-Net's output, of x_t in its input
+        "What the best linear guess of the noise takes over, and the units of the rest"
+        ab = self.at(t, like)
+        v = self.spread**2 * ab + 1 - ab
+        return (1 - ab).sqrt() / v, self.spread * (ab / v).sqrt(), v.rsqrt()
+
     def clean(self,
               net, # net(x_t, t, pan, lms, ms) → noise, t on the scale 0-1000
              ): # The same call → estimate of x_0 in [-1, 1]
         "What the samplers need, from a network that tells the noise"
         def estimate(x_t, t, pan, lms, ms):
-            step = (t * self.steps / 1000).round().long().cpu()
-            ab = self.alpha_bar[step].view(-1, 1, 1, 1).to(x_t)
+            ab = self.at(t, x_t)
             return ((x_t - (1 - ab).sqrt() * net(x_t, t, pan, lms, ms)) / ab.sqrt()).clamp(-1, 1)
         estimate.window = getattr(net, "window", 64)
         return estimate
@@ -169,10 +180,14 @@ class PanDiff(Baseline):
                  width:int=32, # Channels of the first level, a multiple of 4
                  steps:int=2000, # T of its diffusion
                  scale:float=0.5, # The difference is divided by this
+                 learned:tuple=(0.0, 1.0), # The part of the steps that training draws from
                 ):
         super().__init__(bands)
+        if not 0 <= learned[0] < learned[1] <= 1: raise ValueError(f"learned must be two shares of the steps, ascending, found {learned!r}")
         if width < 4 or width % 4: raise ValueError(f"width must be a positive multiple of 4, found {width!r}")
         self.diffusion, self.mim, self.unet = NoiseDiffusion(steps, scale), Intercalibration(bands, width), UNet(2 * width + bands, bands, width)
+        self.learned = learned
+        for p in self.unet.leave[-1].parameters(): nn.init.zeros_(p)
 
     def forward(self,
                 x_t:Tensor, # Noisy difference, divided by the scale, (N, B, H, W)
@@ -184,13 +199,15 @@ class PanDiff(Baseline):
         "The noise that the network sees. ValueError or TypeError on images that do not fit"
         self.check(x_t=x_t, pan=pan, lms=lms, ms=ms)
         h, w = lms.shape[-2:]
-        x_t, pan, lms = (mirror_pad(x, -w % 8, -h % 8) for x in (x_t, pan, lms))
         t = torch.as_tensor(t, device=lms.device).reshape(-1).expand(len(lms))
-        return self.unet(torch.cat([x_t, self.mim(2 * pan - 1, 2 * lms - 1)], 1), t)[..., :h, :w]
+        skip, out, inside = self.diffusion.shares(t, x_t)
+        padded, pan, lms = (mirror_pad(x, -w % 8, -h % 8) for x in (x_t, pan, lms))
+        return skip * x_t + out * self.unet(torch.cat([inside * padded, self.mim(2 * pan - 1, 2 * lms - 1)], 1), t)[..., :h, :w]
 
     def draw(self, batch:dict, generator:torch.Generator=None) -> dict:
         "The step and the noise of each image"
-        return self.diffusion.draw(batch, generator)
+        drawn, (first, last), n = self.diffusion.draw(batch, generator), self.learned, self.diffusion.steps
+        return drawn | dict(t=(n * first + (last - first) * drawn["t"]).long())
 
     def objective(self, batch:dict, generator:torch.Generator=None) -> Tensor:
         "The error of the noise on one batch"

@@ -29,6 +29,13 @@ class PNN(Baseline):
         self.mapping = nn.Conv2d(64, 32, 5)
         self.output = nn.Conv2d(32, bands, 5)
 
-    def fuse(self, pan:Tensor, lms:Tensor, ms:Tensor) -> Tensor:
-        x = nn.functional.pad(torch.cat([lms, pan], 1), (8, 8, 8, 8), mode="replicate")
+    def inner(self, x:Tensor) -> Tensor: # (N, B + 1, H, W) → (N, B, H - 16, W - 16)
+        "The three convolutions"
         return self.output(self.mapping(self.features(x).relu()).relu())
+
+    def fuse(self, pan:Tensor, lms:Tensor, ms:Tensor) -> Tensor:
+        return self.inner(nn.functional.pad(torch.cat([lms, pan], 1), (8, 8, 8, 8), mode="replicate"))
+
+    def objective(self, batch:dict, generator:torch.Generator=None) -> Tensor:
+        "The loss of the recipe, without the border that would not count"
+        return nn.functional.mse_loss(self.inner(torch.cat([batch["lms"], batch["pan"]], 1)), batch["gt"][..., 8:-8, 8:-8])
