@@ -261,7 +261,7 @@ def alternate(ta:Tensor, # T_a, from the spatial feature, (..., n, S')
 # %% ../nbs/lib/09_apfm.ipynb #09020
 class APFM(nn.Module):
     "Alternating projection fusion module: the new spectral feature from both (eqs. 13-16)"
-    def __init__(self, 
+    def __init__(self,
                  width:int, # Channels of both features, a multiple of 16
                 ):
         super().__init__()
@@ -270,6 +270,7 @@ class APFM(nn.Module):
         self.to_a, self.to_b, self.to_c, self.to_d = (nn.Linear(width, width, bias=False) for _ in "abcd")
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width // 2), nn.LeakyReLU(), nn.Linear(width // 2, width))
+        for last in (self.out, self.mlp[-1]): nn.init.zeros_(last.weight); nn.init.zeros_(last.bias)
         self.phase = None  # the branch whose gradients may pass (section 4.4); None: both
 
     def heads(self, x): return x.unflatten(-1, (-1, HEAD)).transpose(1, 2)      # (N, n, c) → (N, c/16, n, 16)

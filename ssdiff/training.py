@@ -87,8 +87,9 @@ def ema(
     "Exponential moving average of the weights with a warm-up."
     @torch.no_grad()
     def average(mean, new, i):
-        torch._foreach_lerp_(mean, new, 1 - min(decay, (1 + int(i)) / (10 + int(i))))
-    return AveragedModel(net, multi_avg_fn=average, use_buffers=False)
+        if not mean[0].is_floating_point(): torch._foreach_copy_(mean, new)
+        else: torch._foreach_lerp_(mean, new, 1 - min(decay, (1 + int(i)) / (10 + int(i))))
+    return AveragedModel(net, multi_avg_fn=average, use_buffers=True)
 
 # %% ../nbs/lib/13_training.ipynb #5c695fa9
 def rate(
