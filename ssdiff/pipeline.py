@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Sensor', 'Name', 'Count', 'Mode', 'Patch', 'GROUPS', 'STANDING', 'PROFILES', 'SURROUNDINGS', 'Group', 'Finetuned',
            'Dataset', 'Prepare', 'Training', 'Diffused', 'Pretrain', 'Ablate', 'Finetune', 'Method', 'Baseline',
-           'Evaluate', 'Figures', 'Package', 'Choices', 'Sampler', 'Steps', 'ParamsError', 'check_params',
+           'Evaluate', 'Figures', 'Package', 'Choices', 'Sampler', 'Steps', 'Parts', 'ParamsError', 'check_params',
            'read_params', 'strip_run', 'StageError', 'run_stage', 'write_readme', 'get_group', 'set_profile',
            'keep_lock', 'mend', 'show_results', 'main']
 
@@ -204,9 +204,20 @@ class Steps(Group):
     size: int = Field(ge=80, multiple_of=4)       # Side of the part that is tried
     full_size: int = Field(ge=32, multiple_of=32) # The same at full resolution
     within: float = Field(ge=0, lt=1)    # How far from the best of an index is near enough
+    samples: list[Annotated[int, Field(ge=1, le=1000)]] = Field(min_length=1) # Of how many samples the mean is tried
+    sample_steps: int = Field(ge=1, le=1000)      # Steps of each of them
+
+class Parts(Group):
+    "What each part of a trained network does."
+    threads: PositiveInt
+    names: list[Name] = Field(min_length=1)       # Networks of SSDiff's kind
+    patches: PositiveInt
+    steps: list[Annotated[int, Field(ge=1, le=1000)]] = Field(min_length=1)
+    told: list[Annotated[int, Field(ge=0, le=999)]] = Field(min_length=1)
 
 # %% ../nbs/lib/19_pipeline.ipynb #9db1a3b1
-GROUPS = dict(prepare=Prepare, pretrain=Pretrain, finetune=Finetune, ablate=Ablate, baseline=Baseline, evaluate=Evaluate, figures=Figures, steps=Steps)
+GROUPS = dict(prepare=Prepare, pretrain=Pretrain, finetune=Finetune, ablate=Ablate, baseline=Baseline, evaluate=Evaluate, figures=Figures, steps=Steps,
+              parts=Parts)
 STANDING = dict(dataset=Dataset, package=Package, choices=Choices) # The same in every profile
 PROFILES = ("ci", "demo", "paper")
 
