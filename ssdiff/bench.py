@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 import ssdiff.apfm, ssdiff.fmim, ssdiff.network
 from .apfm import HEAD
+from .branches import Norm
 from .diffusion import Diffusion, toy_batch
 from .network import SSDiff
 
@@ -131,7 +132,8 @@ def flops(f, # Something that calls the network
 def attention_flops(images:int, heads:int, n:int) -> int: return images * heads * (4 * n**2 * HEAD + 4 * n * HEAD**2)
 
 # %% ../nbs/lib/50_bench.ipynb #50022
-_KINDS = {nn.Conv2d: "convolutions", nn.ConvTranspose2d: "convolutions", nn.Linear: "linear maps", nn.LayerNorm: "normalisations", nn.GroupNorm: "normalisations", nn.LeakyReLU: "activations", nn.SiLU: "activations"}
+_KINDS = {nn.Conv2d: "convolutions", nn.ConvTranspose2d: "convolutions", nn.Linear: "linear maps",
+          nn.LayerNorm: "normalisations", Norm: "normalisations", nn.LeakyReLU: "activations", nn.SiLU: "activations"}
 
 def _operations(layer, x, y):
     "Of one call of a layer"
