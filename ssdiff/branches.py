@@ -38,7 +38,7 @@ class Norm(nn.GroupNorm):
         return super().forward(x - level.expand(-1, -1, c // self.num_groups).reshape(n, c, 1, 1))
 
 # %% ../nbs/lib/10_branches.ipynb #10010
-GROUPS = 8  # of channels that are normalised together; chosen by measurement, see nbs/choices.ipynb
+GROUPS = 8  # of channels that are normalised together; chosen by measurement, see nbs/study/10_choices
 
 class Conditioned(nn.Module):
     "Normalise in few groups, add the time, SiLU, zero-initialised conv"
