@@ -178,7 +178,7 @@ def _summary(out, o) -> str:
     "What the command says in the end."
     facts = [f"{o.pixels/1e6:.1f} megapixels in {o.seconds:.1f} s ({o.pixels/1e6/o.seconds:.2f} a second)"]
     if _peak(): facts.append(f"peak memory {_peak():.2f} GB")
-    facts.append(f"HQNR {o.hqnr:.3f} (mean over some windows; 1 is ideal)" if o.hqnr is not None else "HQNR unknown: no window is complete and has detail")
+    facts.append(f"HQNR {o.hqnr:.3f} (mean over some windows; 1 is ideal)" if o.hqnr is not None else "HQNR unknown: no window is complete and has detail in all bands")
     return "\n".join([f"{out}: " + ", ".join(facts), *(f"note: {n}" for n in o.notes)])
 
 class Stopped(KeyboardInterrupt): "The system asks a run to end; its number says how."

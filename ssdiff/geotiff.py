@@ -27,7 +27,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from .outputs import new_files
+from .outputs import new_files, real
 from .places import carried, lay, whole_shift
 from .sensors import Sensor
 from .sharpening import Box, NetworkMethod, Scene, _gather, _mirror, as_dtype, check_scene, sample_quality, sharpen_windows, windows
@@ -64,10 +64,10 @@ def _absolute(text) -> str:
     return ":".join(os.path.abspath(p.strip('"')) if os.path.isfile(p.strip('"')) else p for p in text.split(":"))
 
 def _warp(d) -> dict:
-    "What a `WarpedVRT` does."
+    "What a `WarpedVRT` does; with an alpha band where it would not say which of its pixels have data."
     same = ("src_crs", "src_transform", "src_nodata", "nodata", "crs", "transform", "width", "height", "resampling", "tolerance")
-    added = d.count > d.src_dataset.count
-    return {**{k: getattr(d, k) for k in same if not (added and "nodata" in k)}, "dtype": d.working_dtype, "add_alpha": added}
+    alpha = d.count > d.src_dataset.count or d.nodata is None and ColorInterp.alpha not in d.src_dataset.colorinterp
+    return {**{k: getattr(d, k) for k in same if not (alpha and "nodata" in k)}, "dtype": d.working_dtype, "add_alpha": alpha}
 
 @dataclass(frozen=True)
 class Source:
@@ -77,6 +77,7 @@ class Source:
     path:str       # What is opened
     warp:dict=None # How it is warped then
 
+    def __str__(self): return f"{self.what} {self.name}"
     def open(self):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning) # a note says so
@@ -90,7 +91,7 @@ class Source:
         except RasterioError as e:
             local = not re.match(r"[A-Za-z]\w+:|/vsi|<", self.path)
             why = "no such file" if local and not os.path.exists(self.path) else str(e.__cause__ or e).splitlines()[0]
-            raise ValueError(f"{self.what} {self.name} cannot be read ({why}); is it complete? copy or download it again") from e
+            raise ValueError(f"{self} cannot be read ({why}); is it complete? copy or download it again") from e
 
 def find_source(given,    # Path, or an open dataset of rasterio
                 what:str, # "pan" or "ms"
@@ -102,11 +103,11 @@ def find_source(given,    # Path, or an open dataset of rasterio
     below = given.src_dataset if warped else given
     if below.mode != "r": raise ValueError(f"{below.name} is open for writing; close it first")
     source = Source(what, given.name, _absolute(below.name), _warp(given) if warped else None)
-    with source.one_error(), source.open() as again: same = given.closed or _looks(again) == _looks(given)
+    with source.one_error(), source.open() as again: same = given.closed or _looks(again, given.count) == _looks(given, given.count)
     if same: return source
     raise ValueError(f"{what} is an open dataset that cannot be opened again by its name, {given.name}; write it to a file and pass that")
 
-def _looks(d): return d.shape, d.count, d.crs, d.transform, d.dtypes
+def _looks(d, count): return d.shape, d.crs, d.transform, d.dtypes[:count]
 
 def source_files(given) -> tuple:
     "All files that are read with an image: its mask, what a VRT points to; at least the one that was named."
@@ -122,20 +123,20 @@ def _check_text(source):
     if not os.path.isfile(path) or Path(path).suffix.lower() in (".vrt", ".xml", ".dim", ".mrf"): return
     with open(path, "rb") as f: start = f.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n")
     if start[:1] in (b"<", b"{"):
-        raise ValueError(f"{source.what} {source.name} is no image but a text that points to other files or addresses; "
+        raise ValueError(f"{source} is no image but a text that points to other files or addresses; "
                          "if that is meant, call it .vrt or .xml")
 
 _BLOCK = 2**28 # bytes
 
-def _check_content(d, what):
+def _check_content(d, name):
     "ValueError if a dataset is no image, or stored in blocks that are too large to be held in memory, whole, for every window."
     if not d.count:
         inside = "; name one of them: " + ", ".join(d.subdatasets[:20]) if d.subdatasets else ""
-        raise ValueError(f"{what} {d.name} holds {'several images' if inside else 'no image'}{inside or '; name another file'}")
-    if any(t.startswith("complex") for t in d.dtypes): raise ValueError(f"{what} {d.name} holds complex numbers; an image is needed")
+        raise ValueError(f"{name} holds {'several images' if inside else 'no image'}{inside or '; name another file'}")
+    if any(t.startswith("complex") for t in d.dtypes): raise ValueError(f"{name} holds complex numbers; an image is needed")
     (h, w), pixel = d.block_shapes[0], sum(np.dtype(t).itemsize for t in d.dtypes)
     if h*w*pixel > _BLOCK:
-        raise ValueError(f"{what} {d.name} is stored in blocks of {w}x{h} pixels, {h*w*pixel/1e9:.3g} GB each, to be unpacked for every window; "
+        raise ValueError(f"{name} is stored in blocks of {w}x{h} pixels, {h*w*pixel/1e9:.3g} GB each, to be unpacked for every window; "
                          "store it in smaller ones (gdal_translate -co TILED=YES …)")
 
 class GeoScene(Scene):
@@ -164,16 +165,16 @@ class GeoScene(Scene):
         return self._open[key]
 
     def _check(self, p, m, bands):
-        for d, what in ((p, "pan"), (m, "ms")):
-            _check_content(d, what)
-            if len(d.subdatasets) > 1: self.notes.append(f"{d.name} holds {len(d.subdatasets)} images; the first is taken")
+        for d, source in zip((p, m), self.sources.values()):
+            _check_content(d, source)
+            if len(d.subdatasets) > 1: self.notes.append(f"{source} holds {len(d.subdatasets)} images; the first is taken")
         self.layers = dict(pan=split_bands(p, 1), ms=split_bands(m, bands))
         n, self.bands = (len(self.layers[k][0]) for k in ("pan", "ms"))
-        if n != 1: raise ValueError(f"pan {p.name} has {n} bands, it has to have one; are the files given in the order PAN, MS?")
+        if n != 1: raise ValueError(f"{self.sources['pan']} has {n} bands, it has to have one; are the files given in the order PAN, MS?")
 
     def _align(self, p, m):
         "Lay the two grids on each other."
-        to, notes = lay(p, m)
+        to, notes = lay(p, m, tuple(self.sources.values()))
         self.notes += notes
         self.ms_size, shift = m.shape, whole_shift(to, m.shape)
         if shift is None:
@@ -292,8 +293,8 @@ def sharpen_files(scene:GeoScene,
                   track=lambda it, **_: it, # Shows progress
                   **how,               # Of `ssdiff.sharpening.sharpen_windows`; a window is rounded to a multiple of 16, so that blocks of the file fit into it
                  ) -> Outcome:
-    "Sharpen a pair of files; memory does not grow with their size."
-    begin = time.perf_counter()
+    "Sharpen a pair of files; memory does not grow with their size. Where an older result had reduced versions beside it, the new one has some too."
+    begin, overviews = time.perf_counter(), overviews or Path(f"{real(out)}.ovr").exists()
     with rasterio.Env(GDAL_CACHEMAX=512, CPL_LOG=os.devnull):
         check_space({Path(p): what for p, what in ((out, scene.describe), (uncertainty, _spread(scene.describe))) if p}, overviews)   # before a long look at a scene of any size
         holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, isinstance(method, NetworkMethod))

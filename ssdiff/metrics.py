@@ -203,6 +203,11 @@ def _to_uint16(x:torch.Tensor) -> torch.Tensor:
     whole = x.floor()
     return whole + (x - whole >= .5)
 
+def _countable(x:torch.Tensor, y:torch.Tensor) -> tuple:
+    "A pair (N,C,H,W) as 16-bit integers, but where `x` holds shares."
+    shares = (x.abs().amax((1, 2, 3)) <= 2)[:, None, None, None]
+    if shares.any(): shares = shares & (x % 1 != 0).flatten(1).any(1)[:, None, None, None]
+    return tuple(torch.where(shares, v, _to_uint16(v)) if shares.any() else _to_uint16(v) for v in (x, y))
 def _mirror_pad(x:torch.Tensor, block:int, shift:int) -> torch.Tensor:
     "Rows below and columns to the right, mirrored, until blocks at every `shift` are full; ValueError if the image is too small for that."
     if shift > block: raise ValueError(f"need shift <= block, got block {block}, shift {shift}: pixels would be skipped")
@@ -231,7 +236,7 @@ def _q2n_map(x:torch.Tensor, y:torch.Tensor, block:int, shift:int=None) -> torch
     block = check_whole(block, "block", 2)
     shift = block if shift is None else check_whole(shift, "shift")
     c = 1 << (x.shape[1]-1).bit_length()
-    x, y = (_blocks(F.pad(_to_uint16(_mirror_pad(v, block, shift)), (0,)*5 + (c - v.shape[1],)), block, shift) for v in (x, y))
+    x, y = (_blocks(F.pad(_mirror_pad(v, block, shift), (0,)*5 + (c - v.shape[1],)), block, shift) for v in _countable(x, y))
     x, y = _normalise(x, y)
     y[..., 1:, :] *= -1 # the conjugate
     n, mx, my = x.shape[-1], x.mean(-1), y.mean(-1)
@@ -247,7 +252,7 @@ def q2n(gt, # reference, (C,H,W) or (N,C,H,W), digital numbers
         block:int=32, # side of a block
         shift:int=None, # distance of blocks, the block if None
        ): # 1 is ideal
-    "Hypercomplex quality index, Q4 for 4 and Q8 for 8 bands (`q2n.m`); rounds to 16-bit integers, mirrors incomplete blocks."
+    "Hypercomplex quality index, Q4 for 4 and Q8 for 8 bands (`q2n.m`); rounds to 16-bit integers unless `gt` holds shares up to 2, mirrors incomplete blocks."
     x, y, values = _pair(gt, fused)
     return values(_q2n_map(x, y, block, shift).mean((1, 2)))
 

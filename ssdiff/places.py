@@ -19,12 +19,12 @@ from rasterio.warp import transform as to_crs
 # %% ../nbs/lib/37_places.ipynb #37006
 _CLOSE = .05 # PAN pixels
 
-def _check_grid(d, what):
+def _check_grid(d, name):
     "ValueError if a dataset's transform cannot be one of an image on Earth."
     t = d.transform
     if all(map(math.isfinite, t)) and 1e-100 < abs(t.determinant) < 1e100: return
     grid = ", ".join(f"{v:g}" for v in t.to_gdal())
-    raise ValueError(f"{what} {d.name} says that its pixels lie nowhere (GeoTransform {grid}); "
+    raise ValueError(f"{name} says that its pixels lie nowhere (GeoTransform {grid}); "
                      f"give it the right place (gdal_edit.py -a_ullr …)")
 
 def _alike(pan, ms) -> bool:
@@ -36,12 +36,12 @@ def _alike(pan, ms) -> bool:
     except RasterioError: return False
     return np.allclose(moved, tuple(zip(*corners)), rtol=0, atol=_CLOSE*math.sqrt(abs(pan.transform.determinant)))
 
-def _check_crs(pan, ms):
+def _check_crs(pan, ms, names):
     "ValueError unless both are in one coordinate system."
     if _alike(pan, ms): return
     if pan.crs and ms.crs: raise ValueError(f"pan is in {pan.crs} but ms in {ms.crs}; bring one to the other's (gdalwarp -t_srs …)")
-    (silent, what), crs = ((pan, "pan"), ms.crs) if not pan.crs else ((ms, "ms"), pan.crs)
-    raise ValueError(f"{what} {silent.name} does not say in which coordinate system it is, the other is in {crs}; "
+    silent, crs = (names[0], ms.crs) if not pan.crs else (names[1], pan.crs)
+    raise ValueError(f"{silent} does not say in which coordinate system it is, the other is in {crs}; "
                      f"if it is the same, say so (gdal_edit.py -a_srs {crs} …)")
 
 # %% ../nbs/lib/37_places.ipynb #37008
@@ -50,12 +50,12 @@ def _kind(d) -> str:
     if not d.transform.is_identity: return "GeoTransform"
     return "ground control points" if d.gcps[0] else "RPCs" if d.rpcs else ""
 
-def _check_ways(pan, ms):
+def _check_ways(pan, ms, names):
     "ValueError if only one of the two has a grid."
-    for (d, what), other in (((pan, "pan"), ms), ((ms, "ms"), pan)):
+    for d, other, name in ((pan, ms, names[0]), (ms, pan, names[1])):
         if _kind(other) != "GeoTransform" or _kind(d) == "GeoTransform": continue
         cure = "rectify it first (gdalwarp)" if _kind(d) else "give it one (gdal_edit.py -a_ullr …)"
-        raise ValueError(f"{what} {d.name} says its place by {_kind(d) or 'nothing'} but the other by a GeoTransform; {cure}")
+        raise ValueError(f"{name} says {f'its place by {_kind(d)}' if _kind(d) else 'nothing about its place'} but the other has a GeoTransform; {cure}")
 
 def _check_quarter(pan, ms):
     "ValueError unless MS has a quarter of PAN's rows and columns."
@@ -64,14 +64,15 @@ def _check_quarter(pan, ms):
                      f"but a quarter of pan {pan.height/4:g}x{pan.width/4:g}")
 
 def lay(pan, ms, # Open datasets
+        names:tuple=("pan", "ms"), # What messages call them
        ) -> tuple: # Affine from MS pixels to PAN pixels; notes about it
     "How two images lie on each other. ValueError if they cannot be brought together."
-    _check_ways(pan, ms)
+    _check_ways(pan, ms, names)
     if not _kind(pan) == "GeoTransform":
         _check_quarter(pan, ms)
         return Affine.scale(4), [f"the files say {_how(pan, ms)}; taken as lying corner on corner", *_contradictions(pan, ms, Affine.scale(4))]
-    for d, what in ((pan, "pan"), (ms, "ms")): _check_grid(d, what)
-    _check_crs(pan, ms)
+    for d, name in zip((pan, ms), names): _check_grid(d, name)
+    _check_crs(pan, ms, names)
     to = ~pan.transform @ ms.transform
     steps = math.hypot(to.a, to.d), math.hypot(to.b, to.e)
     if max(abs(s/4 - 1) for s in steps) > .01:

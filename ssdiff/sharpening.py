@@ -525,8 +525,9 @@ def _scores(scene, read, sensor, side, count) -> list:
     return [s for p, _ in zip(good, range(count)) if (s := _hqnr(p, read, sensor)) is not None]
 
 def _hqnr(part, read, sensor):
-    "HQNR of a window; None where it is undefined."
+    "HQNR of a window; None where it is undefined, or says nothing because a band has one value only."
     core = part.within(part.box.grow(-_LMS))
+    if any(x.min() == x.max() for x in (*core.pan, *core.ms)): return None
     try: score = hqnr(read(core.box).astype(float), core.ms, upsample23(part.ms)[core.box.inside(part.box)], core.pan, sensor)[2]
     except ValueError: return None
     return score if np.isfinite(score) else None
