@@ -9,8 +9,9 @@ __all__ = ['unlabel']
 import numpy as np
 
 # %% ../nbs/lib/39_labelled.ipynb #39006
-_DOWN, _ALONG = {"y", "lat", "latitude", "row", "rows", "northing"}, {"x", "lon", "longitude", "col", "column", "columns", "easting"}
-_OLD = {"transform", "res", "GeoTransform"}                                   # attributes that say how large the old pixels are
+_DOWN = {"y", "lat", "latitude", "row", "rows", "northing"}
+_ALONG = {"x", "lon", "longitude", "col", "column", "columns", "easting"}
+_OLD = {"transform", "res", "GeoTransform"} # attributes that say how large the old pixels are
 _KEPT = {"_FillValue", "missing_value", "scale_factor", "add_offset", "dtype", "grid_mapping"} # of the encoding
 
 def _is_labelled(x) -> bool: return all(hasattr(x, k) for k in ("dims", "coords", "attrs", "values"))
@@ -21,7 +22,9 @@ def _axes(x) -> list:
     down, along = (down, along) if down and along else x.dims[-2:]
     return [*(d for d in x.dims if d not in (down, along)), down, along]
 
-def _fill_value(x): return next((x.attrs[k] for k in ("_FillValue", "missing_value", "nodata") if x.attrs.get(k) is not None), None)
+def _fill_value(x):
+    "The value that means no data, if it is named."
+    return next((x.attrs[k] for k in ("_FillValue", "missing_value", "nodata") if x.attrs.get(k) is not None), None)
 
 def _numbers(x) -> np.ndarray:
     "Its numbers, masked where they mean no data."
@@ -29,15 +32,17 @@ def _numbers(x) -> np.ndarray:
     return values if none is None or none != none else np.ma.masked_equal(values, none, copy=False)
 
 def _places(pan, ms, k) -> np.ndarray:
-    "The places of PAN's pixels along an axis of MS, None if nobody says them; ValueError if the two contradict each other."
-    at = lambda x: np.asarray(x.coords[_axes(x)[k]].values, float) if _is_labelled(x) and _axes(x)[k] in x.coords else None
+    "The places of PAN's pixels along an axis of MS, None if nobody says them; ValueError if the two disagree."
+    def at(x):
+        if _is_labelled(x) and _axes(x)[k] in x.coords: return np.asarray(x.coords[_axes(x)[k]].values, float)
     fine, coarse = at(pan), at(ms)
     if coarse is None or len(coarse) < 2: return fine
     step = (coarse[-1] - coarse[0])/(len(coarse) - 1)/4
     expected = coarse[0] + step*(np.arange(4*len(coarse)) - 1.5)
     if fine is None: return expected
     if len(fine) == len(expected) and abs(fine - expected).max() <= abs(step)/10: return fine
-    raise ValueError(f"the coordinates {_axes(ms)[k]!r} of ms are not the middles of four of pan's; cut or resample one of them, or pass files, which are resampled")
+    raise ValueError(f"the coordinates {_axes(ms)[k]!r} of ms are not the middles of four of pan's; "
+                     "cut or resample one of them, or pass files, which are resampled")
 
 def unlabel(pan, ms # Arrays
            ) -> tuple: # PAN and MS as they are sharpened; the value that means no data; what names the result again
@@ -45,21 +50,26 @@ def unlabel(pan, ms # Arrays
     rows, cols = (_places(pan, ms, k) for k in (-2, -1)) if _is_labelled(ms) else (None, None)
     numbers = lambda x: _numbers(x) if _is_labelled(x) else x
     if not _is_labelled(ms): return numbers(pan), ms, None, lambda made: made
-    def label(made): return tuple(_label(x, ms, pan, rows, cols) for x in made) if isinstance(made, tuple) else _label(made, ms, pan, rows, cols)
+    def label(made):
+        if isinstance(made, tuple): return tuple(map(label, made))
+        return _label(made, ms, pan, rows, cols)
     return numbers(pan), numbers(ms), _held(_fill_value(ms), ms.dtype), label
 
 def _held(value, dtype):
     "A value in a type, None if it cannot be that."
-    try: return None if value is None else dtype.type(value) if value != value or dtype.type(value) == value else None
+    if value is None: return None
+    try: held = dtype.type(value).item()
     except (OverflowError, ValueError): return None
+    return held if held == value or value != value else None
 
 def _label(x, ms, pan, rows, cols):
     "An image with the names of MS."
     axes = _axes(ms)
     coords = {k: v for k, v in ms.coords.items() if not set(v.dims) & set(axes[-2:])}
     for k, v in coords.items():
-        better = pan.coords[k] if _is_labelled(pan) and k in pan.coords and not v.dims else v # the coordinate system with PAN's pixels
-        coords[k] = better.copy(); coords[k].attrs = {a: b for a, b in better.attrs.items() if better is not v or a not in _OLD}
+        finer = _is_labelled(pan) and k in pan.coords and not v.dims # the coordinate system with PAN's pixels
+        coords[k] = (pan.coords[k] if finer else v).copy()
+        if not finer: coords[k].attrs = {a: b for a, b in v.attrs.items() if a not in _OLD}
     for axis, places in zip(axes[-2:], (rows, cols)):
         if places is not None: coords[axis] = (axis, places, dict(ms.coords[axis].attrs) if axis in ms.coords else {})
     attrs = {k: v for k, v in ms.attrs.items() if k not in _OLD}

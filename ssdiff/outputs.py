@@ -28,6 +28,7 @@ def same_file(a, b) -> bool:
 
 # %% ../nbs/lib/38_outputs.ipynb #38008
 ENDINGS = ".tif", ".tiff"
+SIDECARS = ".ovr", ".aux.xml", ".msk", ".msk.ovr" # What GDAL reads beside a file of this name
 
 def check_output(path,
                  inputs:tuple,        # Names of the files that are read
@@ -36,15 +37,20 @@ def check_output(path,
                 ) -> None:
     "FileExistsError, FileNotFoundError, PermissionError or ValueError if a file cannot or should not be written there."
     path = Path(path)
-    if any(same_file(i, path) for i in inputs): raise ValueError(f"{path} is one of the inputs; choose another name for the result")
+    if any(same_file(i, f"{path}{ending}") for i in inputs for ending in ("", *SIDECARS)):
+        raise ValueError(f"{path} is one of the inputs; choose another name for the result")
     if path.is_dir(): raise ValueError(f"{path} is a folder; name a file in it")
     if path.suffix.lower() not in endings:
-        raise ValueError(f"{path} does not say what is written, a file that ends with {' or '.join(endings)}; choose such a name")
+        raise ValueError(f"{path} does not say what is written, a file that ends with {' or '.join(endings)}; "
+                         "choose such a name")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; choose another name, or allow overwriting it (overwrite=True, --overwrite)")
+        raise FileExistsError(f"{path} exists already; choose another name, "
+                              "or allow overwriting it (overwrite=True, --overwrite)")
     parent = real(path).parent
-    if not parent.is_dir(): raise FileNotFoundError(f"there is no folder {parent} to write {path.name} into; create it first")
-    if not os.access(parent, os.W_OK): raise PermissionError(f"the folder {parent} cannot be written to; choose another")
+    if not parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {parent} to write {path.name} into; create it first")
+    if not os.access(parent, os.W_OK):
+        raise PermissionError(f"the folder {parent} cannot be written to; choose another")
 
 def check_apart(**paths # What it is → its name, or None
                ) -> None:
@@ -56,7 +62,7 @@ def check_apart(**paths # What it is → its name, or None
 
 # %% ../nbs/lib/38_outputs.ipynb #38011
 def _hold(folder):
-    "A handle that marks a folder as in use, or None if somebody else has it. Where the system knows no such marks, every folder is in use."
+    "A handle that marks a folder as in use; None if somebody else has it, or the system knows no such marks."
     if not fcntl: return None
     try: handle = os.open(folder, os.O_RDONLY)
     except OSError: return None
@@ -90,8 +96,6 @@ def run_folder(path # Of the file that will be written
         if handle is not None: os.close(handle)
 
 # %% ../nbs/lib/38_outputs.ipynb #38014
-SIDECARS = ".ovr", ".aux.xml", ".msk", ".msk.ovr"
-
 def _state(path):
     "What tells one file of a name from the next."
     try: s = os.stat(path)
@@ -101,10 +105,11 @@ def _state(path):
 def _put(part, path, overwrite):
     "Give a file its name; FileExistsError if it is taken."
     if overwrite: return os.replace(part, path)
+    taken = f"{path} was written by another run in the meantime and is left as it is"
     try: os.link(part, path); os.unlink(part)
-    except FileExistsError: raise FileExistsError(f"{path} was written by another run in the meantime and is left as it is") from None
+    except FileExistsError: raise FileExistsError(taken) from None
     except OSError: # a file system without hard links
-        if path.exists(): raise FileExistsError(f"{path} was written by another run in the meantime and is left as it is") from None
+        if path.exists(): raise FileExistsError(taken) from None
         os.replace(part, path)
 
 def publish(parts:dict,     # Complete file → its name
@@ -129,9 +134,10 @@ def publish(parts:dict,     # Complete file → its name
 def new_files(paths:list,          # Names of the files to be
               overwrite:bool=False,
              ): # (where to write each of them, what to call when all are complete → notes)
-    "Files that appear complete, all of them, or not at all. FileExistsError if another run is about to write one and it may not be overwritten."
+    "Files that appear complete, all or none. FileExistsError if another run is writing one that may not be overwritten."
     for path in paths:
-        if not overwrite and other_runs(path): raise FileExistsError(f"another run is writing {path}; wait for it, or choose another name")
+        if not overwrite and other_runs(path):
+            raise FileExistsError(f"another run is writing {path}; wait for it, or choose another name")
     before = {path: _state(real(path)) for path in paths}
     with ExitStack() as stack:
         parts = {stack.enter_context(run_folder(path))/real(path).name: path for path in paths}

@@ -39,7 +39,8 @@ def _alike(pan, ms) -> bool:
 def _check_crs(pan, ms, names):
     "ValueError unless both are in one coordinate system."
     if _alike(pan, ms): return
-    if pan.crs and ms.crs: raise ValueError(f"pan is in {pan.crs} but ms in {ms.crs}; bring one to the other's (gdalwarp -t_srs …)")
+    if pan.crs and ms.crs:
+        raise ValueError(f"pan is in {pan.crs} but ms in {ms.crs}; bring one to the other's (gdalwarp -t_srs …)")
     silent, crs = (names[0], ms.crs) if not pan.crs else (names[1], pan.crs)
     raise ValueError(f"{silent} does not say in which coordinate system it is, the other is in {crs}; "
                      f"if it is the same, say so (gdal_edit.py -a_srs {crs} …)")
@@ -55,13 +56,14 @@ def _check_ways(pan, ms, names):
     for d, other, name in ((pan, ms, names[0]), (ms, pan, names[1])):
         if _kind(other) != "GeoTransform" or _kind(d) == "GeoTransform": continue
         cure = "rectify it first (gdalwarp)" if _kind(d) else "give it one (gdal_edit.py -a_ullr …)"
-        raise ValueError(f"{name} says {f'its place by {_kind(d)}' if _kind(d) else 'nothing about its place'} but the other has a GeoTransform; {cure}")
+        says = f"its place by {_kind(d)}" if _kind(d) else "nothing about its place"
+        raise ValueError(f"{name} says {says} but the other has a GeoTransform; {cure}")
 
 def _check_quarter(pan, ms):
     "ValueError unless MS has a quarter of PAN's rows and columns."
     if all(0 <= 4*m - p < 4 for m, p in ((ms.height, pan.height), (ms.width, pan.width))): return
-    raise ValueError(f"the files have no GeoTransform that says how they lie on each other, and ms is {ms.height}x{ms.width} "
-                     f"but a quarter of pan {pan.height/4:g}x{pan.width/4:g}")
+    raise ValueError("the files have no GeoTransform that says how they lie on each other, and "
+                     f"ms is {ms.height}x{ms.width} but a quarter of pan {pan.height/4:g}x{pan.width/4:g}")
 
 def lay(pan, ms, # Open datasets
         names:tuple=("pan", "ms"), # What messages call them
@@ -70,13 +72,15 @@ def lay(pan, ms, # Open datasets
     _check_ways(pan, ms, names)
     if not _kind(pan) == "GeoTransform":
         _check_quarter(pan, ms)
-        return Affine.scale(4), [f"the files say {_how(pan, ms)}; taken as lying corner on corner", *_contradictions(pan, ms, Affine.scale(4))]
+        to = Affine.scale(4)
+        return to, [f"the files say {_how(pan, ms)}; taken as lying corner on corner", *_contradictions(pan, ms, to)]
     for d, name in zip((pan, ms), names): _check_grid(d, name)
     _check_crs(pan, ms, names)
     to = ~pan.transform @ ms.transform
     steps = math.hypot(to.a, to.d), math.hypot(to.b, to.e)
     if max(abs(s/4 - 1) for s in steps) > .01:
-        raise ValueError(f"an MS pixel is {steps[0]:.4g} x {steps[1]:.4g} PAN pixels, it has to be 4 x 4; resample one of them (gdalwarp -tr …)")
+        raise ValueError(f"an MS pixel is {steps[0]:.4g} x {steps[1]:.4g} PAN pixels, it has to be 4 x 4; "
+                         "resample one of them (gdalwarp -tr …)")
     return to, _contradictions(pan, ms, to)
 
 def _how(pan, ms) -> str:
@@ -100,7 +104,8 @@ def _points(pan, ms, to) -> float:
 
 def _polynomials(pan, ms, to) -> float:
     "The same of their RPCs, at the height of the middle of MS."
-    if pan.rpcs and ms.rpcs: return _apart(RPCTransformer(pan.rpcs), RPCTransformer(ms.rpcs), ms.shape, to, z=ms.rpcs.height_off)
+    p, m = pan.rpcs, ms.rpcs
+    if p and m: return _apart(RPCTransformer(p), RPCTransformer(m), ms.shape, to, z=m.height_off)
 
 def _apart(pan, ms, size, to, pan_crs=None, ms_crs=None, z=0.) -> float:
     "The largest distance between where two transformers and `to` put the corners and the middle of MS, in PAN pixels."
@@ -131,6 +136,9 @@ def carried(pan,          # Open dataset
     "The place of an image that is cut out of PAN."
     profile, after, (points, crs) = dict(crs=pan.crs), {}, pan.gcps
     if not pan.transform.is_identity: profile["transform"] = pan.transform @ Affine.translation(col, row)
-    elif points: after["gcps"] = [GroundControlPoint(**{**p.asdict(), "row": p.row - row, "col": p.col - col}) for p in points], crs
-    if (c := pan.rpcs): after["rpcs"] = RPC(**{**c.to_dict(), "line_off": c.line_off - row, "samp_off": c.samp_off - col})
+    elif points:
+        moved = lambda p: GroundControlPoint(**{**p.asdict(), "row": p.row - row, "col": p.col - col})
+        after["gcps"] = [moved(p) for p in points], crs
+    if (c := pan.rpcs):
+        after["rpcs"] = RPC(**{**c.to_dict(), "line_off": c.line_off - row, "samp_off": c.samp_off - col})
     return profile, after

@@ -18,7 +18,8 @@ def real_array(x,        # NumPy array, masked or not, or torch tensor
     "An image as NumPy; TypeError unless it holds real numbers."
     if isinstance(x, torch.Tensor):
         if x.is_complex() or x.dtype in (torch.bool, torch.bfloat16) or x.layout != torch.strided:
-            raise TypeError(f"{name} needs real numbers in a type that NumPy knows, got {x.dtype}; convert it (.float())")
+            raise TypeError(f"{name} needs real numbers in a type that NumPy knows, got {x.dtype}; "
+                            "convert it (.float())")
         return x.detach().cpu().numpy()
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{name} needs real numbers in an array (NumPy or torch), got a {type(x).__name__}")
@@ -112,7 +113,8 @@ def resample(read,        # (rows, cols) → image (B,h,w), valid (h,w); of slic
     x, y = to @ tuple(np.meshgrid(np.arange(cols.start, cols.stop) + .5, np.arange(rows.start, rows.stop) + .5))
     inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
     if not inside.any(): return np.zeros((read(slice(0, 1), slice(0, 1))[0].shape[0], *x.shape)), inside
-    around = [slice(max(int(v[inside].min()) - 6, 0), min(int(v[inside].max()) + 7, n)) for v, n in ((y, size[0]), (x, size[1]))]
+    reach = lambda v, n: slice(max(int(v[inside].min()) - 6, 0), min(int(v[inside].max()) + 7, n))
+    around = [reach(v, n) for v, n in zip((y, x), size)]
     image, valid = read(*around)
     (i, ty), (j, tx) = (_place(v - s.start, s.stop - s.start) for v, s in zip((y, x), around))
     inside &= valid[_at(y - around[0].start, len(valid)), _at(x - around[1].start, valid.shape[1])]
@@ -121,7 +123,7 @@ def resample(read,        # (rows, cols) → image (B,h,w), valid (h,w); of slic
 def _at(v, n): return np.floor(v).astype(int).clip(0, n-1)
 
 def _place(v, n) -> tuple:
-    "Of the four pixels around a place: their indices, the last one repeated at an edge; and how far beyond the second it is."
+    "The indices of the four pixels around a place, the last one repeated at an edge; how far beyond the second it is."
     second = np.floor(v - .5)
     return [(second.astype(int) + k).clip(0, n-1) for k in (-1, 0, 1, 2)], v - .5 - second
 
