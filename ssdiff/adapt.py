@@ -6,6 +6,7 @@
 __all__ = ['reduced_window', 'TooSmallError', 'training_windows', 'adapt']
 
 # %% ../nbs/lib/42_adapt.ipynb #42004
+from collections import Counter
 from copy import deepcopy
 from itertools import islice
 
@@ -40,6 +41,11 @@ def reduced_window(scene:Scene,
 # %% ../nbs/lib/42_adapt.ipynb #42010
 class TooSmallError(ValueError): "A scene has too few complete windows to learn from."
 
+def _flat(sample, sensor) -> list:
+    "Names of the bands that have one value everywhere in a sample: there is nothing to learn from them, and indices are undefined."
+    bands = dict(zip((b.name for b in sensor.bands), sample["gt"])) | {"PAN": sample["pan"]}
+    return [name for name, x in bands.items() if x.min() == x.max()]
+
 def training_windows(scene:Scene,
                      sensor:Sensor,
                      side:int,      # Of a window in MS pixels, a multiple of 4
@@ -49,9 +55,13 @@ def training_windows(scene:Scene,
     "Windows drawn from all over the scene. TooSmallError if there are not two."
     boxes = [b for b in windows(scene.shape, 4*side) if b.h == b.w == 4*side]
     order = np.random.default_rng(seed).permutation(len(boxes))
-    found = (reduced_window(scene, sensor, boxes[i].y//4, boxes[i].x//4, side) for i in order)
-    samples = list(islice((s for s in found if s is not None), count))
-    if len(samples) < 2: raise TooSmallError(f"the scene has {len(samples)} complete windows of {4*side}x{4*side} PAN pixels, adapting needs at least two; leave adapt out for so small a scene")
+    found, flat = (reduced_window(scene, sensor, boxes[i].y//4, boxes[i].x//4, side) for i in order), Counter()
+    def useful(s): names = [] if s is None else _flat(s, sensor); flat.update(names); return s is not None and not names
+    samples = list(islice(filter(useful, found), count))
+    if len(samples) < 2:
+        why = f" (in others one value is all there is of {', '.join(flat)})" if flat else ""
+        raise TooSmallError(f"the scene has {len(samples)} complete windows of {4*side}x{4*side} PAN pixels with detail in all bands{why}, "
+                            f"adapting needs at least two; leave adapt out for {'such' if flat else 'so small'} a scene")
     held = max(1, len(samples)//6)
     return samples[held:], samples[:held]
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['STEPS', 'SPREAD', 'Box', 'windows', 'Part', 'Scene', 'ArrayScene', 'check_scene', 'ClassicalMethod', 'scene_units',
            'NetworkMethod', 'find_weights', 'get_method', 'network_method', 'toy_network', 'as_dtype', 'Window',
-           'sharpen_window', 'sharpen_windows', 'sharpen_scene', 'as_array', 'sharpen_arrays', 'on_dask',
-           'sample_quality']
+           'sharpen_window', 'sharpen_windows', 'sharpen_scene', 'sharpen_arrays', 'on_dask', 'sample_quality']
 
 # %% ../nbs/lib/40_sharpening.ipynb #40004
+import warnings
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,8 +20,6 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
-
 from .baselines import create, load_published, names
 from .classical import SCHEMES
 from .diffusion import Diffusion, blend_windows, usual_overlap
@@ -30,6 +28,7 @@ from .metrics import hqnr
 from .network import SSDiff, diffusion_of, load
 from .resampling import upsample23
 from .sensors import Sensor, get_sensor
+from .validity import fill, known, real_array, spare_value
 
 # %% ../nbs/lib/40_sharpening.ipynb #40007
 class Box(NamedTuple):
@@ -56,6 +55,9 @@ def windows(shape:tuple, # Rows and columns of the scene
 # %% ../nbs/lib/40_sharpening.ipynb #40011
 _FAR = 200 # PAN pixels: farther away, no made-up pixel is seen by a valid one
 
+def _fine(valid) -> np.ndarray: return valid.repeat(4, 0).repeat(4, 1)
+def _coarse(valid) -> np.ndarray: return valid.reshape(len(valid)//4, 4, -1, 4).any((1, 3))
+
 def _mirror(i:np.ndarray, n:int) -> np.ndarray:
     "Indices folded into 0…n-1: … 1 0 | 0 1 … n-1 | n-1 …"
     i = i % (2*n)
@@ -67,12 +69,6 @@ def _gather(read, rows, cols) -> tuple: # (C,h,w), valid (h,w)
     image, valid = read(slice(y, rows.max()+1), slice(x, cols.max()+1))
     at = np.ix_(rows-y, cols-x)
     return image[(slice(None), *at)], valid[at]
-
-def _fill(image, valid) -> np.ndarray:
-    "Pixels without data replaced by the nearest that have some."
-    if valid.all() or not valid.any(): return np.where(valid, image, 0)
-    y, x = distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return image[:, y, x]
 
 # %% ../nbs/lib/40_sharpening.ipynb #40012
 class Part(NamedTuple):
@@ -93,7 +89,7 @@ class Scene:
     bands:int
     shape:tuple # Rows and columns, multiples of 4
     inner:Box   # Where PAN lies in it: all of it, or up to three pixels less at each side
-
+    notes:list  # What had to be done to the images
     def pan_part(self, rows:slice, cols:slice) -> tuple: raise NotImplementedError("(1,h,w) and valid (h,w), of pixels of PAN")
     def ms_part(self, rows:slice, cols:slice) -> tuple: raise NotImplementedError("(B,h,w) and valid (h,w), of MS pixels of the scene")
 
@@ -112,7 +108,8 @@ class Scene:
 
     def _filled(self, box):
         ms, known, pan, seen = self._take(box)
-        return Part(box, _fill(ms, known), _fill(pan, seen), self._here(box) & seen & known.repeat(4, 0).repeat(4, 1))
+        valid = seen & _fine(known)
+        return Part(box, fill(ms, _coarse(valid)), fill(pan, valid), self._here(box) & valid)
 
     def _here(self, box):
         "Where PAN itself is, not its mirror image."
@@ -121,14 +118,17 @@ class Scene:
 
 # %% ../nbs/lib/40_sharpening.ipynb #40014
 class ArrayScene(Scene):
-    "A pair in memory; NaN is where there is no data."
+    "A pair in memory; NaN and masked values are no data."
     def __init__(self,
                  pan:np.ndarray, # (1,4h,4w) or (4h,4w), digital numbers
                  ms:np.ndarray,  # (B,h,w)
                 ):
+        pan, ms, self.notes = real_array(pan, "pan"), real_array(ms, "ms"), []
         pan = pan[None] if pan.ndim == 2 else pan
-        if pan.ndim != 3 or ms.ndim != 3 or len(pan) != 1 or 0 in ms.shape: raise ValueError(f"pan needs shape (1,H,W) and ms (B,H/4,W/4), got {pan.shape} and {ms.shape}")
-        if pan.shape[1:] != (4*ms.shape[1], 4*ms.shape[2]): raise ValueError(f"pan is {pan.shape[1:]} but four times ms is {4*ms.shape[1], 4*ms.shape[2]}; crop or resample one of them")
+        if pan.ndim != 3 or ms.ndim != 3 or len(pan) != 1 or 0 in ms.shape:
+            raise ValueError(f"pan needs shape (1,H,W) and ms (B,H/4,W/4), got {pan.shape} and {ms.shape}")
+        want = (4*ms.shape[1], 4*ms.shape[2])
+        if pan.shape[1:] != want: raise ValueError(f"pan is {pan.shape[1:]} but four times ms is {want}; crop or resample one of them")
         self.pan, self.ms, self.bands, self.shape = pan, ms, len(ms), pan.shape[1:]
         self.inner = Box(0, 0, *self.shape)
 
@@ -136,25 +136,45 @@ class ArrayScene(Scene):
     def ms_part(self, rows, cols): return self._part(self.ms, rows, cols)
 
     def _part(self, image, rows, cols):
-        x = image[:, rows, cols].astype(np.float64)
-        valid = np.isfinite(x).all(0)
-        return x, valid
+        x = image[:, rows, cols]
+        return np.ma.getdata(x).astype(np.float64), known(x)
 
 # %% ../nbs/lib/40_sharpening.ipynb #40017
 def check_scene(scene:Scene,
                 sensor:Sensor, # With the full scale that the numbers are to be divided by
                 boxes:list,    # Windows to look through
                 track=lambda it, **_: it, # Shows progress
+                learned:bool=False, # Whether a network is to sharpen it
                ) -> bool:      # Whether some pixel lacks data
-    "ValueError if the bands are not the sensor's, a value lies above full scale, or there is no pixel with data."
-    if scene.bands != sensor.n_bands: raise ValueError(f"ms has {scene.bands} bands but {sensor.name} has {sensor.n_bands} ({', '.join(b.name for b in sensor.bands)}); name the right sensor or select these bands")
-    largest, pixels = 0., 0
+    "ValueError if the bands are not the sensor's, a value cannot be a digital number of it, or there is no pixel with data."
+    if scene.bands != sensor.n_bands:
+        names = ", ".join(b.name for b in sensor.bands)
+        raise ValueError(f"ms has {scene.bands} bands but {sensor.name} has {sensor.n_bands} ({names}); name the right sensor or select these bands")
+    pixels, low, high, whole = 0, {}, {}, True
     for part in track((scene.read(b) for b in boxes), total=len(boxes), description="checking"):
+        if not part.valid.any(): continue
         pixels += part.valid.sum()
-        if part.valid.any(): largest = max(largest, part.pan[0][part.valid].max(), part.ms.max())
+        for name, x in dict(pan=part.pan, ms=part.ms).items():
+            low[name], high[name] = min(low.get(name, np.inf), x.min()), max(high.get(name, -np.inf), x.max())
+        whole = whole and (max(high.values()) > 2 or not (part.ms % 1).any())
     if not pixels: raise ValueError("there is no pixel where both pan and ms have data; are they of the same place?")
-    if largest > sensor.full_scale*(1.1 if largest % 1 else 1): raise ValueError(f"the largest value is {largest:g}, above the full scale {sensor.full_scale} of {sensor.name}; name the right sensor, or say what is the largest possible value (full_scale=…, --full-scale …)")
+    _check_range(low, high, sensor)
+    if learned and not whole and max(high.values()) <= 1.5 < sensor.full_scale/100:
+        raise ValueError(f"the largest value is {max(high.values()):g}: these are shares, not digital numbers of {sensor.name}; "
+                         "say so (full_scale=1, --full-scale 1)")
     return bool(pixels < scene.inner.h*scene.inner.w)
+
+def _check_range(low, high, sensor):
+    "ValueError if the smallest or largest value of an image is none of the sensor's."
+    for name, v in high.items():
+        if v > sensor.full_scale*(1.1 if v % 1 else 1):
+            raise ValueError(f"the largest value is {v:g} (in {name}), above the full scale {sensor.full_scale} of {sensor.name}; "
+                             "name the right sensor, or say what is the largest possible value (full_scale=…, --full-scale …), "
+                             "or that this one means no data (gdal_edit.py -a_nodata …)")
+    for name, v in low.items():
+        if v < -sensor.full_scale/2:
+            raise ValueError(f"the smallest value is {v:g} (in {name}), far below zero; if it means no data, say so "
+                             f"(gdal_edit.py -a_nodata {v:g} FILE; in arrays NaN or a mask)")
 
 # %% ../nbs/lib/40_sharpening.ipynb #40020
 @dataclass(frozen=True)
@@ -366,11 +386,9 @@ def as_dtype(image:np.ndarray,  # (B,h,w) float64
             ) -> np.ndarray:
     "Digital numbers in the type of a file; `nodata` exactly where `valid` is False."
     dtype = np.dtype(dtype)
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        image = np.rint(image).clip(0, min(full_scale, limits.max))
-    else: image = image.clip(*(float(v) for v in (np.finfo(dtype).min, np.finfo(dtype).max)))
-    image = image.astype(dtype)
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    image = image.clip(max(-full_scale, float(limits.min)), min(full_scale, float(limits.max)))
+    image = (np.rint(image) if dtype.kind in "iu" else image).astype(dtype)
     if nodata is None: return image
     step = np.nextafter(dtype.type(nodata), dtype.type(np.inf)) if dtype.kind == "f" else dtype.type(nodata + (1 if nodata < limits.max else -1))
     return np.where(valid, np.where(image == nodata, step, image), dtype.type(nodata))
@@ -381,6 +399,7 @@ class Window(NamedTuple):
     box:Box
     image:np.ndarray     # (B,h,w) digital numbers, as `finish` leaves them; the mean of the samples
     deviation:np.ndarray # (B,h,w) float32, their standard deviation, NaN without data; None of a single one
+    valid:np.ndarray     # (h,w)
 
 def sharpen_window(scene:Scene, method, seeds:range, finish, box:Box) -> Window:
     "One window, sampled once for every seed."
@@ -392,7 +411,7 @@ def sharpen_window(scene:Scene, method, seeds:range, finish, box:Box) -> Window:
         mean = mean + delta/k
         square = square + delta*(image - mean)
     deviation = np.where(valid, np.sqrt(square/(len(seeds) - 1)), np.nan).astype(np.float32) if len(seeds) > 1 else None
-    return Window(box, finish(mean, valid), deviation if deviation is None else np.broadcast_to(deviation, mean.shape))
+    return Window(box, finish(mean, valid), deviation if deviation is None else np.broadcast_to(deviation, mean.shape), valid)
 
 # %% ../nbs/lib/40_sharpening.ipynb #40036
 def sharpen_windows(scene:Scene,
@@ -416,44 +435,63 @@ def sharpen_scene(scene:Scene,
                   method,      # As `get_method` returns it
                   dtype,       # Of the result
                   nodata=None, # The value that means no data
+                  masked:bool=False, # Whether pixels without data are masked also where NaN says so
                   track=lambda it, **_: it, # Shows progress
                   **how,       # Of `sharpen_windows`
-                 ) -> tuple:   # (B,H,W) where PAN is; with samples also their standard deviation, float32
+                 ) -> tuple:   # (B,H,W) where PAN is, masked where there is no data and no NaN to say so; with samples also their standard deviation, float32
     "Sharpen a scene into memory."
-    check_scene(scene, sensor, windows(scene.shape, 1024), track)
-    several, shape = how.get("samples", 1) > 1, (scene.bands, *scene.shape)
-    images = (np.empty(shape, dtype), np.empty(shape, np.float32))[:1+several]
+    holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, isinstance(method, NetworkMethod))
+    if holes and nodata is None: nodata = spare_value(dtype)
+    whole, shape = Box(0, 0, *scene.shape), (scene.bands, *scene.shape)
+    images, valid = (np.empty(shape, dtype), np.empty(shape, np.float32))[:2 if how.get("samples", 1) > 1 else 1], np.empty(scene.shape, bool)
     for w in sharpen_windows(scene, method, partial(as_dtype, dtype=dtype, full_scale=sensor.full_scale, nodata=nodata), track=track, **how):
-        for whole, part in zip(images, (w.image, w.deviation)): whole[w.box.inside(Box(0, 0, *scene.shape))] = part
-    return tuple(x[scene.inner.inside(Box(0, 0, *scene.shape))] for x in images)
+        for x, part in zip((valid, *images), (w.valid, w.image, w.deviation)): x[w.box.inside(whole)] = part
+    valid, image, *others = (x[scene.inner.inside(whole)] for x in (valid, *images))
+    if holes and (masked or not np.isnan(nodata)):
+        image = np.ma.masked_array(image, np.broadcast_to(~valid, image.shape), fill_value=nodata)
+    return image, *others
 
 # %% ../nbs/lib/40_sharpening.ipynb #40038
-def as_array(x) -> np.ndarray: return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-
 def sharpen_arrays(pan,        # (1,4h,4w) or (4h,4w), digital numbers, NumPy or torch
                    ms,         # (B,h,w)
                    sensor,     # Name or `Sensor`
                    method,     # As `get_method` returns it
+                   nodata=None,# The value that means no data in the result; None: NaN, or a mask
                    **how,      # Of `sharpen_windows`
                   ):           # (B,4h,4w), type and kind of `ms`; with samples: mean, and deviation (float32)
-    "Sharpen a pair in memory; NaN is where there is no data."
-    torchy, pan, ms = isinstance(ms, torch.Tensor), as_array(pan), as_array(ms)
-    images = sharpen_scene(ArrayScene(pan, ms), get_sensor(sensor), method, ms.dtype, np.nan if ms.dtype.kind == "f" else None, **how)
-    images = tuple(torch.from_numpy(x) if torchy else x for x in images)
+    "Sharpen a pair in memory; NaN and masked values are no data. What has none leaves as NaN, or masked where numbers are whole or masked arrays came in."
+    scene, masked = ArrayScene(pan, ms), np.ma.isMaskedArray(pan) or np.ma.isMaskedArray(ms)
+    images = sharpen_scene(scene, get_sensor(sensor), method, scene.ms.dtype, nodata, masked, **how)
+    if isinstance(ms, torch.Tensor): images = tuple(map(_as_torch, images))
     return images if len(images) > 1 else images[0]
+
+def _as_torch(image) -> torch.Tensor:
+    "A tensor; it has no mask, so a warning names the value that says where there is no data."
+    if np.ma.isMaskedArray(image): warnings.warn(f"pixels without data are {image.fill_value} in the result")
+    return torch.from_numpy(np.ma.getdata(image))
 
 # %% ../nbs/lib/40_sharpening.ipynb #40051
 def _same(f): return f
 
-def _call(f, *box): return f(Box(*box))
+def _call(f, *box):
+    "f of a box, on a worker; an error leaves alone, for what caused it may not survive the journey."
+    try: return f(Box(*box))
+    except (ValueError, TypeError, OSError, MemoryError) as e: kind, said = type(e), str(e)
+    raise next(k for k in (ValueError, TypeError, MemoryError, OSError) if issubclass(kind, k))(said)
+
+def _result(future):
+    "What a worker has made, or one error of a kind that others expect."
+    try: return future.result()
+    except (ValueError, TypeError, OSError, MemoryError): raise
+    except Exception as e: raise OSError(f"a Dask worker failed ({type(e).__name__}: {' '.join(str(e).split())}); has it enough memory, and the same packages?") from e
 
 def _each_on(client, f, boxes):
     "f of every box, in order; f is sent once, and again to whoever has lost it."
     job, waiting = client.submit(_same, f, pure=False), deque()
     for box in boxes:
         waiting.append(client.submit(_call, job, *box, pure=False))
-        if len(waiting) > 2*sum(client.nthreads().values()): yield waiting.popleft().result()
-    while waiting: yield waiting.popleft().result()
+        if len(waiting) > 2*sum(client.nthreads().values()): yield _result(waiting.popleft())
+    while waiting: yield _result(waiting.popleft())
 
 @contextmanager
 def on_dask(scheduler:str # Address of a running scheduler, such as tcp://10.0.0.1:8786
@@ -471,16 +509,25 @@ def sample_quality(scene:Scene,
                    sensor:Sensor,
                    side:int=256,    # Of the windows that are looked at
                    count:int=9,     # At most so many
-                  ) -> float:       # Mean HQNR; None if no window is complete
-    "HQNR of some windows that have data everywhere."
+                  ) -> float:       # Mean HQNR; None if there is no window that is complete and not flat
+    "HQNR of some windows that have data everywhere, and more than one colour."
     side = min(side, *(n//32*32 for n in scene.shape))
-    if not side: return None
+    scores = []
+    while side >= 32 and not scores: # smaller ones between many holes
+        scores = _scores(scene, read, sensor, side, count)
+        side = side//64*32
+    return float(np.mean(scores)) if scores else None
+
+def _scores(scene, read, sensor, side, count) -> list:
     boxes = [b for b in windows(scene.shape, side) if (b.h, b.w) == (side, side)]
     order = np.random.default_rng(0).permutation(len(boxes))
     good = (p for p in (scene.read(boxes[i].grow(_LMS)) for i in order[:5*count]) if p.within(p.box.grow(-_LMS)).valid.all())
-    scores = [_hqnr(p, read, sensor) for p, _ in zip(good, range(count))]
-    return float(np.mean(scores)) if scores else None
+    return [s for p, _ in zip(good, range(count)) if (s := _hqnr(p, read, sensor)) is not None]
 
 def _hqnr(part, read, sensor):
+    "HQNR of a window; None where it is undefined, or says nothing because a band has one value only."
     core = part.within(part.box.grow(-_LMS))
-    return hqnr(read(core.box).astype(float), core.ms, upsample23(part.ms)[core.box.inside(part.box)], core.pan, sensor)[2]
+    if any(x.min() == x.max() for x in (*core.pan, *core.ms)): return None
+    try: score = hqnr(read(core.box).astype(float), core.ms, upsample23(part.ms)[core.box.inside(part.box)], core.pan, sensor)[2]
+    except ValueError: return None
+    return score if np.isfinite(score) else None

@@ -48,7 +48,7 @@ def test_a_worker_that_dies_costs_only_its_windows(pair, cluster):
     ssdiff.sharpen(pan, ms, folder/"here.tif", **how)
     with distributed.Client(cluster.scheduler_address) as client: victim = list(client.run(os.getpid).values())[0]
     before = set(_pids(cluster))
-    killer = threading.Thread(target=_kill_when_busy, args=(folder/".there.tif.partial", victim))
+    killer = threading.Thread(target=_kill_when_busy, args=(folder, victim))
     killer.start()
     ssdiff.sharpen(pan, ms, folder/"there.tif", scheduler=cluster.scheduler_address, **how)
     killer.join()
@@ -60,9 +60,9 @@ def _pids(cluster):
     with distributed.Client(cluster.scheduler_address) as client: return list(client.run(os.getpid).values())
 
 
-def _kill_when_busy(partial, pid):
+def _kill_when_busy(folder, pid):
     "Kill a worker once windows are being sharpened."
-    while not partial.exists(): time.sleep(.05)
+    while not list(folder.glob(".there.tif.*.partial")): time.sleep(.05)
     time.sleep(.5)
     os.kill(pid, signal.SIGKILL)
 
