@@ -61,7 +61,7 @@ def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), of NumPy, torch or 
             *,
             sensor,            # Name or `Sensor`, see `ssdiff.SENSORS`
             method:str="SSDiff", # Or a classical one, or a network that the study compares with
-            steps:int=None,    # Of a diffusion model; None: one, or ten for several samples
+            steps:int=None,    # Of a diffusion model; None: one, or five for several samples
             weights=None,      # Path of a network's weights, or the network; None: the package's own
             seed:int=0,        # The same seed gives the same image
             samples:int=1,     # How often a diffusion model is sampled; the result is the mean
@@ -153,7 +153,7 @@ def _parser():
     a("--sensor", required=True, help="satellite: WV3, WV2, WV4, QB, GF2, IKONOS, GE1")
     a("--method", default="SSDiff", help="SSDiff (default), EXP, BT-H, BDSD-PC, MTF-GLP-FS, or a network of the study")
     a("--weights", metavar="FILE", help="weights of a network; default: the package's own")
-    a("--steps", type=int, metavar="N", help="steps of a diffusion model (default: 1, or 10 for several samples)")
+    a("--steps", type=int, metavar="N", help="steps of a diffusion model (default: 1, or 5 for several samples)")
     a("--seed", type=int, default=0, metavar="N", help="the same seed gives the same image (default 0)")
     a("--samples", type=int, default=1, metavar="N", help="sample a diffusion model N times; the result is the mean")
     a("--uncertainty", metavar="FILE", help="standard deviation of the samples, a second GeoTIFF")
