@@ -83,11 +83,15 @@ def test_attention_of_the_packaged_weights(bands):
         with torch.no_grad(): net(*images(bands, net.window))
     finally: apfm.attend = original
     assert len(seen) == 5
+    def run(attend, kind, inputs):
+        x = [t.to(kind).requires_grad_() for t in inputs]
+        out = attend(*x)
+        g = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(kind)
+        return out.detach(), *torch.autograd.grad((out * g).sum(), x)
+
+    theirs = F.scaled_dot_product_attention
     for inputs in seen:
-        got = []
-        for attend, kind in (original, torch.float32), (F.scaled_dot_product_attention, torch.float64):
-            x = [t.to(kind).requires_grad_() for t in inputs]
-            out = attend(*x)
-            g = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(kind)
-            got.append((out.detach(), *torch.autograd.grad((out * g).sum(), x)))
-        for ours, exact in zip(*got): assert (ours - exact).abs().max() < CLOSE * exact.std()
+        three = run(original, torch.float32, inputs), run(theirs, torch.float32, inputs), run(theirs, torch.float64, inputs)
+        errors = [((ours - exact).abs().max() / exact.std(), (torchs - exact).abs().max() / exact.std()) for ours, torchs, exact in zip(*three)]
+        assert errors[0][0] < CLOSE / 10
+        for ours, torchs in errors: assert ours < max(CLOSE, 3 * torchs)  # the queries' gradient is a difference that single precision itself loses
