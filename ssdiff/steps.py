@@ -107,5 +107,5 @@ def plot_samples(scores:pd.DataFrame, # As `try_samples` returns it
         b, a = np.polyfit(1 / some.index, some[column] / floor, 1)
         ax.plot([0, 1], [a, a + b], "-", lw=1, color=line.get_color(), label=f"{a:.2f} + {b:.2f}/N")
     ax.plot([0, 1], [1, 2], "k:", lw=1, label="1 + 1/N"); ax.plot([0, 1], [0, 1], "k:", lw=1, label="1/N")
-    ax.set(xlabel="1/N", ylabel="squared distance / that of one step to the truth"); ax.legend(fontsize="xx-small")
+    ax.set(xlabel="1/N", ylabel="squared distance (one step to truth = 1)"); ax.legend(fontsize="xx-small")
     return fig
