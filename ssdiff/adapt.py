@@ -42,7 +42,7 @@ def reduced_window(scene:Scene,
 class TooSmallError(ValueError): "A scene has too few complete windows to learn from."
 
 def _flat(sample, sensor) -> list:
-    "Names of the bands that have one value everywhere in a sample: there is nothing to learn from them, and indices are undefined."
+    "Bands with one value everywhere in a sample: there is nothing to learn from them, and indices are undefined."
     bands = dict(zip((b.name for b in sensor.bands), sample["gt"])) | {"PAN": sample["pan"]}
     return [name for name, x in bands.items() if x.min() == x.max()]
 
@@ -60,8 +60,11 @@ def training_windows(scene:Scene,
     samples = list(islice(filter(useful, found), count))
     if len(samples) < 2:
         why = f" (in others one value is all there is of {', '.join(flat)})" if flat else ""
-        raise TooSmallError(f"the scene has {len(samples)} complete windows of {4*side}x{4*side} PAN pixels with detail in all bands{why}, "
-                            f"adapting needs at least two; leave adapt out for {'such' if flat else 'so small'} a scene")
+        raise TooSmallError(
+            f"the scene has {len(samples)} complete windows of {4*side}x{4*side} PAN pixels "
+            f"with detail in all bands{why}, "
+            f"adapting needs at least two; leave adapt out for {'such' if flat else 'so small'} a scene"
+        )
     held = max(1, len(samples)//6)
     return samples[held:], samples[:held]
 

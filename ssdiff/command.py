@@ -55,7 +55,7 @@ def _enough_memory():
         if not isinstance(e, MemoryError) and not any(words in str(e) for words in ("allocate memory", "out of memory", "could not create a")): raise
         raise MemoryError(f"there is not enough memory for a window ({str(e).strip().splitlines()[0] if str(e) else 'out of memory'}); make windows or the batch smaller (window=…, --window …, batch=…, --batch …)") from e
 
-def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), of NumPy, torch or xarray, path, or open rasterio dataset; digital numbers
+def sharpen(pan,               # Array (1,4h,4w) or (4h,4w) of NumPy, torch or xarray, path, or open dataset; digital numbers
             ms,                # Array (B,h,w), path or dataset
             out=None,          # Path of the result, for files; None: it is returned
             *,
@@ -76,7 +76,8 @@ def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), of NumPy, torch or 
             overwrite:bool=False, # Replace files that are there
             scheduler:str=None,# Address of a Dask scheduler, for files
             progress:bool=False,
-           ): # The image, type and kind of `ms`, masked where it has no data and cannot say so by NaN; with samples also the standard deviation; an `Outcome` where a file was written
+           ): # The image, type and kind of `ms`, masked where it has no data and cannot say so by NaN; with samples also
+             # the standard deviation; an `Outcome` where a file was written
     "Sharpen MS with PAN. One ValueError, TypeError, OSError or MemoryError says what is wrong and what to do; then nothing has been written."
     arrays = _is_array(pan) and _is_array(ms)
     _check_wishes(arrays, out, samples, uncertainty, adapt, keep_weights, scheduler, overwrite, (pan, ms), weights)
@@ -117,7 +118,8 @@ def _adapted(method, scene, iterations, own, keep, seed, track):
     if not method.random: raise ValueError(f"adapt fine-tunes SSDiff; {method.label} takes no adapt, leave it out")
     from ssdiff.adapt import adapt
     from ssdiff.sharpening import check_scene, windows
-    check_scene(scene := scene(), method.sensor, windows(scene.shape, 1024), track, learned=True) # before a minute is spent on it
+    scene = scene()
+    check_scene(scene, method.sensor, windows(scene.shape, 1024), track, learned=True) # before a minute is spent on it
     try: return replace(method, net=adapt(method.net, scene, method.sensor, iterations, seed=seed, keep=keep, track=track))
     except ValueError as e: # too small, or an index is undefined on it
         if not silent: raise
@@ -178,17 +180,19 @@ def _summary(out, o) -> str:
     "What the command says in the end."
     facts = [f"{o.pixels/1e6:.1f} megapixels in {o.seconds:.1f} s ({o.pixels/1e6/o.seconds:.2f} a second)"]
     if _peak(): facts.append(f"peak memory {_peak():.2f} GB")
-    facts.append(f"HQNR {o.hqnr:.3f} (mean over some windows; 1 is ideal)" if o.hqnr is not None else "HQNR unknown: no window is complete and has detail in all bands")
+    unknown = "HQNR unknown: no window is complete and has detail in all bands"
+    facts.append(unknown if o.hqnr is None else f"HQNR {o.hqnr:.3f} (mean over some windows; 1 is ideal)")
     return "\n".join([f"{out}: " + ", ".join(facts), *(f"note: {n}" for n in o.notes)])
 
 class Stopped(KeyboardInterrupt): "The system asks a run to end; its number says how."
 
 @contextmanager
 def stoppable():
-    "SIGTERM and SIGHUP end a run as Ctrl-C does, so that it clears up; a signal that is ignored, as under `nohup`, stays ignored."
+    "SIGTERM and SIGHUP end a run as Ctrl-C does, so that it clears up; one that is ignored (`nohup`) stays ignored."
     def stop(number, frame): raise Stopped(number)
     own = threading.current_thread() is threading.main_thread()
-    numbers = [s for name in ("SIGTERM", "SIGHUP") if (s := getattr(signal, name, None)) and own and signal.getsignal(s) is signal.SIG_DFL]
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if own and hasattr(signal, name)]
+    numbers = [s for s in known if signal.getsignal(s) is signal.SIG_DFL]
     for s in numbers: signal.signal(s, stop)
     try: yield
     finally:
@@ -200,7 +204,11 @@ def main(argv:list=None) -> int:
     "The command `ssdiff-sharpen`."
     args = vars(_parser().parse_args(argv))
     try:
-        with stoppable(): print(_summary(args["out"], sharpen(args.pop("pan"), args.pop("ms"), progress=not args.pop("quiet"), **args)))
-    except KeyboardInterrupt as e: _say("interrupted; nothing was written"); return 128 + (e.args[0] if isinstance(e, Stopped) else signal.SIGINT)
+        with stoppable():
+            outcome = sharpen(args.pop("pan"), args.pop("ms"), progress=not args.pop("quiet"), **args)
+        print(_summary(args["out"], outcome))
+    except KeyboardInterrupt as e:
+        _say("interrupted; nothing was written")
+        return 128 + (e.args[0] if isinstance(e, Stopped) else signal.SIGINT)
     except (ValueError, TypeError, OSError, MemoryError) as e: _say(str(e) or type(e).__name__); return 2
     return 0

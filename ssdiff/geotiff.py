@@ -30,7 +30,18 @@ from rasterio.windows import Window
 from .outputs import new_files, real
 from .places import carried, lay, whole_shift
 from .sensors import Sensor
-from .sharpening import Box, NetworkMethod, Scene, _gather, _mirror, as_dtype, check_scene, sample_quality, sharpen_windows, windows
+from ssdiff.sharpening import (
+    Box,
+    NetworkMethod,
+    Scene,
+    _gather,
+    _mirror,
+    as_dtype,
+    check_scene,
+    sample_quality,
+    sharpen_windows,
+    windows,
+)
 from .validity import read_known, resample, spare_value, split_bands
 
 # %% ../nbs/lib/41_geotiff.ipynb #41007
@@ -65,9 +76,24 @@ def _absolute(text) -> str:
 
 def _warp(d) -> dict:
     "What a `WarpedVRT` does; with an alpha band where it would not say which of its pixels have data."
-    same = ("src_crs", "src_transform", "src_nodata", "nodata", "crs", "transform", "width", "height", "resampling", "tolerance")
+    same = (
+        "src_crs",
+        "src_transform",
+        "src_nodata",
+        "nodata",
+        "crs",
+        "transform",
+        "width",
+        "height",
+        "resampling",
+        "tolerance",
+    )
     alpha = d.count > d.src_dataset.count or d.nodata is None and ColorInterp.alpha not in d.src_dataset.colorinterp
-    return {**{k: getattr(d, k) for k in same if not (alpha and "nodata" in k)}, "dtype": d.working_dtype, "add_alpha": alpha}
+    return {
+        **{k: getattr(d, k) for k in same if not (alpha and "nodata" in k)},
+        "dtype": d.working_dtype,
+        "add_alpha": alpha,
+    }
 
 @dataclass(frozen=True)
 class Source:
@@ -98,14 +124,22 @@ def find_source(given,    # Path, or an open dataset of rasterio
                ) -> Source:
     "The way to an image. TypeError if it is none; ValueError if other processes could not open it."
     if isinstance(given, (str, os.PathLike)): return Source(what, str(given), _absolute(os.fspath(given)))
-    if not hasattr(given, "colorinterp"): raise TypeError(f"{what} has to be an array of real numbers, the path of a file or an open dataset of rasterio, got a {type(given).__name__}")
+    if not hasattr(given, "colorinterp"):
+        raise TypeError(
+            f"{what} has to be an array of real numbers, the path of a file or an open dataset of rasterio, "
+            f"got a {type(given).__name__}"
+        )
     warped = isinstance(given, WarpedVRT)
     below = given.src_dataset if warped else given
     if below.mode != "r": raise ValueError(f"{below.name} is open for writing; close it first")
     source = Source(what, given.name, _absolute(below.name), _warp(given) if warped else None)
-    with source.one_error(), source.open() as again: same = given.closed or _looks(again, given.count) == _looks(given, given.count)
+    with source.one_error(), source.open() as again:
+        same = given.closed or _looks(again, given.count) == _looks(given, given.count)
     if same: return source
-    raise ValueError(f"{what} is an open dataset that cannot be opened again by its name, {given.name}; write it to a file and pass that")
+    raise ValueError(
+        f"{what} is an open dataset that cannot be opened again by its name, {given.name}; "
+        "write it to a file and pass that"
+    )
 
 def _looks(d, count): return d.shape, d.crs, d.transform, d.dtypes[:count]
 
@@ -113,8 +147,10 @@ def source_files(given) -> tuple:
     "All files that are read with an image: its mask, what a VRT points to; at least the one that was named."
     name = given if isinstance(given, (str, os.PathLike)) else getattr(given, "name", "")
     try:
-        with find_source(given, "image").open() as d: return name, *(d.src_dataset.files if isinstance(d, WarpedVRT) else d.files)
-    except (RasterioError, ValueError, TypeError): return name,
+        with find_source(given, "image").open() as d:
+            return name, *(d.src_dataset.files if isinstance(d, WarpedVRT) else d.files)
+    except (RasterioError, ValueError, TypeError):
+        return (name,)
 
 # %% ../nbs/lib/41_geotiff.ipynb #41017
 def _check_text(source):
@@ -129,15 +165,19 @@ def _check_text(source):
 _BLOCK = 2**28 # bytes
 
 def _check_content(d, name):
-    "ValueError if a dataset is no image, or stored in blocks that are too large to be held in memory, whole, for every window."
+    "ValueError if a dataset is no image, or its blocks are too large to be held in memory, whole, for every window."
     if not d.count:
         inside = "; name one of them: " + ", ".join(d.subdatasets[:20]) if d.subdatasets else ""
         raise ValueError(f"{name} holds {'several images' if inside else 'no image'}{inside or '; name another file'}")
-    if any(t.startswith("complex") for t in d.dtypes): raise ValueError(f"{name} holds complex numbers; an image is needed")
+    if any(t.startswith("complex") for t in d.dtypes):
+        raise ValueError(f"{name} holds complex numbers; an image is needed")
     (h, w), pixel = d.block_shapes[0], sum(np.dtype(t).itemsize for t in d.dtypes)
     if h*w*pixel > _BLOCK:
-        raise ValueError(f"{name} is stored in blocks of {w}x{h} pixels, {h*w*pixel/1e9:.3g} GB each, to be unpacked for every window; "
-                         "store it in smaller ones (gdal_translate -co TILED=YES …)")
+        raise ValueError(
+            f"{name} is stored in blocks of {w}x{h} pixels, {h*w*pixel/1e9:.3g} GB each, "
+            "to be unpacked for every window; "
+            "store it in smaller ones (gdal_translate -co TILED=YES …)"
+        )
 
 class GeoScene(Scene):
     "A pair of files. Can be sent to another process or thread, which opens the files for itself."
@@ -167,10 +207,14 @@ class GeoScene(Scene):
     def _check(self, p, m, bands):
         for d, source in zip((p, m), self.sources.values()):
             _check_content(d, source)
-            if len(d.subdatasets) > 1: self.notes.append(f"{source} holds {len(d.subdatasets)} images; the first is taken")
+            if len(d.subdatasets) > 1:
+                self.notes.append(f"{source} holds {len(d.subdatasets)} images; the first is taken")
         self.layers = dict(pan=split_bands(p, 1), ms=split_bands(m, bands))
         n, self.bands = (len(self.layers[k][0]) for k in ("pan", "ms"))
-        if n != 1: raise ValueError(f"{self.sources['pan']} has {n} bands, it has to have one; are the files given in the order PAN, MS?")
+        if n != 1:
+            raise ValueError(
+                f"{self.sources['pan']} has {n} bands, it has to have one; are the files given in the order PAN, MS?"
+            )
 
     def _align(self, p, m):
         "Lay the two grids on each other."
@@ -183,17 +227,23 @@ class GeoScene(Scene):
             self.notes.append("MS does not lie on the grid of PAN; resampled (cubic)")
         self.pan_start, size, self.ms_start, into, self.shape = zip(*map(_axis, p.shape, self.ms_size, shift))
         self.inner = Box(*into, *size)
-        if size != p.shape: self.notes.append(f"PAN reaches beyond MS; the result is the {size[0]}x{size[1]} pixels that both cover")
+        if size != p.shape:
+            self.notes.append(f"PAN reaches beyond MS; the result is the {size[0]}x{size[1]} pixels that both cover")
 
     def _read(self, what, rows, cols):
-        with self.sources[what].one_error(): return read_known(self._dataset(what), *self.layers[what], Window.from_slices(rows, cols))
+        with self.sources[what].one_error():
+            return read_known(self._dataset(what), *self.layers[what], Window.from_slices(rows, cols))
 
-    def pan_part(self, rows, cols): return self._read("pan", *(slice(s.start + a, s.stop + a) for s, a in zip((rows, cols), self.pan_start)))
+    def pan_part(self, rows, cols):
+        return self._read("pan", *(slice(s.start + a, s.stop + a) for s, a in zip((rows, cols), self.pan_start)))
 
     def ms_part(self, rows, cols):
         read = partial(self._read, "ms")
         if self.to_ms: return resample(read, self.ms_shape, self.to_ms, rows, cols)
-        return _gather(read, *(_mirror(np.arange(s.start, s.stop) + a, n) for s, a, n in zip((rows, cols), self.ms_start, self.ms_size)))
+        return _gather(
+            read,
+            *(_mirror(np.arange(s.start, s.stop) + a, n) for s, a, n in zip((rows, cols), self.ms_start, self.ms_size)),
+        )
 
 # %% ../nbs/lib/41_geotiff.ipynb #41019
 def _fits(value, dtype) -> bool:
@@ -211,7 +261,8 @@ def _tags(d, bidx=0) -> dict:
     return {n: {k: v for k, v in d.tags(bidx, n).items() if not _STALE.match(k)} for n in spaces}
 
 def _set_tags(d, tags, bidx=0):
-    for domain, t in tags.items(): d.update_tags(bidx, domain, **{f"{k} " if k in ("ns", "bidx") else k: v for k, v in t.items()})
+    for domain, t in tags.items():
+        d.update_tags(bidx, domain, **{f"{k} " if k in ("ns", "bidx") else k: v for k, v in t.items()})
 
 def _description(p, m, scene) -> dict:
     "What the new file takes from the two: the profile, and what is set afterwards."
@@ -233,7 +284,9 @@ def _create(path, profile, after=(), tags=None, band_tags=()):
     "An open dataset for writing, described like the old one."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        d = rasterio.open(path, "w", **{**_LAYOUT, "predictor": 3 if np.dtype(profile["dtype"]).kind == "f" else 2, **profile})
+        d = rasterio.open(
+            path, "w", **{**_LAYOUT, "predictor": 3 if np.dtype(profile["dtype"]).kind == "f" else 2, **profile}
+        )
     for name, value in dict(after).items(): setattr(d, name, value)
     _set_tags(d, tags or {})
     for i, t in enumerate(band_tags, 1): _set_tags(d, t, i)
@@ -293,7 +346,9 @@ def sharpen_files(scene:GeoScene,
                   track=lambda it, **_: it, # Shows progress
                   **how,               # Of `ssdiff.sharpening.sharpen_windows`; a window is rounded to a multiple of 16, so that blocks of the file fit into it
                  ) -> Outcome:
-    "Sharpen a pair of files; memory does not grow with their size. Where an older result had reduced versions beside it, the new one has some too."
+    """Sharpen a pair of files; memory does not grow with their size
+
+    Where an older result had reduced versions beside it, the new one has some too."""
     begin, overviews = time.perf_counter(), overviews or Path(f"{real(out)}.ovr").exists()
     with rasterio.Env(GDAL_CACHEMAX=512, CPL_LOG=os.devnull):
         check_space({Path(p): what for p, what in ((out, scene.describe), (uncertainty, _spread(scene.describe))) if p}, overviews)   # before a long look at a scene of any size
@@ -302,7 +357,8 @@ def sharpen_files(scene:GeoScene,
         files = {Path(out): _labelled(scene, method, holes, how.get("window"))}
         if uncertainty: files[Path(uncertainty)] = _spread(files[Path(out)])
         with new_files(list(files), overwrite) as (parts, publish):
-            with new_tiffs(dict(zip(parts, files.values())), overviews) as made: _write(scene, made, sensor, method, track, how)
+            with new_tiffs(dict(zip(parts, files.values())), overviews) as made:
+                _write(scene, made, sensor, method, track, how)
             quality = sample_quality(scene, partial(_read_back, parts[0], scene), sensor)
             notes = [*scene.notes, *publish()]
         return Outcome(scene.inner.h*scene.inner.w, time.perf_counter() - begin, quality, notes)
@@ -317,7 +373,11 @@ def _labelled(scene, method, holes, window) -> dict:
     profile, tags = dict(scene.describe["profile"]), scene.describe["tags"]
     if window and window % 256: profile |= dict(blockxsize=window, blockysize=window)
     if holes and profile["nodata"] is None: profile["nodata"] = spare_value(profile["dtype"])
-    return {**scene.describe, "profile": profile, "tags": {**tags, None: {**tags[None], "SHARPENED_BY": f"ssdiff {method.label}"}}}
+    return {
+        **scene.describe,
+        "profile": profile,
+        "tags": {**tags, None: {**tags[None], "SHARPENED_BY": f"ssdiff {method.label}"}},
+    }
 
 def _spread(what) -> dict:
     "The description of the file of standard deviations."

@@ -236,7 +236,10 @@ def _q2n_map(x:torch.Tensor, y:torch.Tensor, block:int, shift:int=None) -> torch
     block = check_whole(block, "block", 2)
     shift = block if shift is None else check_whole(shift, "shift")
     c = 1 << (x.shape[1]-1).bit_length()
-    x, y = (_blocks(F.pad(_mirror_pad(v, block, shift), (0,)*5 + (c - v.shape[1],)), block, shift) for v in _countable(x, y))
+    x, y = (
+        _blocks(F.pad(_mirror_pad(v, block, shift), (0,) * 5 + (c - v.shape[1],)), block, shift)
+        for v in _countable(x, y)
+    )
     x, y = _normalise(x, y)
     y[..., 1:, :] *= -1 # the conjugate
     n, mx, my = x.shape[-1], x.mean(-1), y.mean(-1)
@@ -252,7 +255,9 @@ def q2n(gt, # reference, (C,H,W) or (N,C,H,W), digital numbers
         block:int=32, # side of a block
         shift:int=None, # distance of blocks, the block if None
        ): # 1 is ideal
-    "Hypercomplex quality index, Q4 for 4 and Q8 for 8 bands (`q2n.m`); rounds to 16-bit integers unless `gt` holds shares up to 2, mirrors incomplete blocks."
+    """Hypercomplex quality index, Q4 for 4 and Q8 for 8 bands (`q2n.m`)
+
+    Rounds to 16-bit integers unless `gt` holds shares up to 2; mirrors incomplete blocks."""
     x, y, values = _pair(gt, fused)
     return values(_q2n_map(x, y, block, shift).mean((1, 2)))
 

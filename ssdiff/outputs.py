@@ -124,7 +124,8 @@ def publish(parts:dict,     # Complete file → its name
             _put(part, real(path), overwrite); done.append(path)
             for ending in SIDECARS: Path(f"{real(path)}{ending}").unlink(missing_ok=True)
             if changed: notes.append(f"another run wrote {path} in the meantime; it was replaced by this one")
-            if len(other_runs(path)) > 1: notes.append(f"another run is still writing {path} and will replace this result")
+            if len(other_runs(path)) > 1:
+                notes.append(f"another run is still writing {path} and will replace this result")
     except OSError:
         for path in done if not overwrite else (): real(path).unlink(missing_ok=True)
         raise
@@ -134,7 +135,7 @@ def publish(parts:dict,     # Complete file → its name
 def new_files(paths:list,          # Names of the files to be
               overwrite:bool=False,
              ): # (where to write each of them, what to call when all are complete → notes)
-    "Files that appear complete, all or none. FileExistsError if another run is writing one that may not be overwritten."
+    "Files that appear complete, all or none. FileExistsError if another run writes one that may not be overwritten."
     for path in paths:
         if not overwrite and other_runs(path):
             raise FileExistsError(f"another run is writing {path}; wait for it, or choose another name")

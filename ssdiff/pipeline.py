@@ -218,8 +218,8 @@ class Parts(Group):
     told: list[Annotated[int, Field(ge=0, le=999)]] = Field(min_length=1)
 
 # %% ../nbs/lib/19_pipeline.ipynb #9db1a3b1
-GROUPS = dict(prepare=Prepare, pretrain=Pretrain, finetune=Finetune, ablate=Ablate, baseline=Baseline, evaluate=Evaluate, figures=Figures, steps=Steps,
-              parts=Parts)
+GROUPS = dict(prepare=Prepare, pretrain=Pretrain, finetune=Finetune, ablate=Ablate, baseline=Baseline,
+              evaluate=Evaluate, figures=Figures, steps=Steps, parts=Parts)
 STANDING = dict(dataset=Dataset, package=Package, choices=Choices) # The same in every profile
 PROFILES = ("ci", "demo", "paper")
 

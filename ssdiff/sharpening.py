@@ -129,7 +129,8 @@ class ArrayScene(Scene):
         if pan.ndim != 3 or ms.ndim != 3 or len(pan) != 1 or 0 in ms.shape:
             raise ValueError(f"pan needs shape (1,H,W) and ms (B,H/4,W/4), got {pan.shape} and {ms.shape}")
         want = (4*ms.shape[1], 4*ms.shape[2])
-        if pan.shape[1:] != want: raise ValueError(f"pan is {pan.shape[1:]} but four times ms is {want}; crop or resample one of them")
+        if pan.shape[1:] != want:
+            raise ValueError(f"pan is {pan.shape[1:]} but four times ms is {want}; crop or resample one of them")
         self.pan, self.ms, self.bands, self.shape = pan, ms, len(ms), pan.shape[1:]
         self.inner = Box(0, 0, *self.shape)
 
@@ -147,10 +148,13 @@ def check_scene(scene:Scene,
                 track=lambda it, **_: it, # Shows progress
                 learned:bool=False, # Whether a network is to sharpen it
                ) -> bool:      # Whether some pixel lacks data
-    "ValueError if the bands are not the sensor's, a value cannot be a digital number of it, or there is no pixel with data."
+    "ValueError if the bands are not the sensor's, a value is no digital number of it, or no pixel has data."
     if scene.bands != sensor.n_bands:
         names = ", ".join(b.name for b in sensor.bands)
-        raise ValueError(f"ms has {scene.bands} bands but {sensor.name} has {sensor.n_bands} ({names}); name the right sensor or select these bands")
+        raise ValueError(
+            f"ms has {scene.bands} bands but {sensor.name} has {sensor.n_bands} ({names}); "
+            "name the right sensor or select these bands"
+        )
     pixels, low, high, whole = 0, {}, {}, True
     for part in track((scene.read(b) for b in boxes), total=len(boxes), description="checking"):
         if not part.valid.any(): continue
@@ -161,17 +165,21 @@ def check_scene(scene:Scene,
     if not pixels: raise ValueError("there is no pixel where both pan and ms have data; are they of the same place?")
     _check_range(low, high, sensor)
     if learned and not whole and max(high.values()) <= 1.5 < sensor.full_scale/100:
-        raise ValueError(f"the largest value is {max(high.values()):g}: these are shares, not digital numbers of {sensor.name}; "
-                         "say so (full_scale=1, --full-scale 1)")
+        raise ValueError(
+            f"the largest value is {max(high.values()):g}: these are shares, not digital numbers of {sensor.name}; "
+            "say so (full_scale=1, --full-scale 1)"
+        )
     return bool(pixels < scene.inner.h*scene.inner.w)
 
 def _check_range(low, high, sensor):
     "ValueError if the smallest or largest value of an image is none of the sensor's."
     for name, v in high.items():
         if v > sensor.full_scale*(1.1 if v % 1 else 1):
-            raise ValueError(f"the largest value is {v:g} (in {name}), above the full scale {sensor.full_scale} of {sensor.name}; "
-                             "name the right sensor, or say what is the largest possible value (full_scale=…, --full-scale …), "
-                             "or that this one means no data (gdal_edit.py -a_nodata …)")
+            raise ValueError(
+                f"the largest value is {v:g} (in {name}), above the full scale {sensor.full_scale} of {sensor.name}; "
+                "name the right sensor, or say what is the largest possible value (full_scale=…, --full-scale …), "
+                "or that this one means no data (gdal_edit.py -a_nodata …)"
+            )
     for name, v in low.items():
         if v < -sensor.full_scale/2:
             raise ValueError(f"the smallest value is {v:g} (in {name}), far below zero; if it means no data, say so "
@@ -416,7 +424,9 @@ def sharpen_window(scene:Scene, method, seeds:range, finish, box:Box) -> Window:
         mean = mean + delta/k
         square = square + delta*(image - mean)
     deviation = np.where(valid, np.sqrt(square/(len(seeds) - 1)), np.nan).astype(np.float32) if len(seeds) > 1 else None
-    return Window(box, finish(mean, valid), deviation if deviation is None else np.broadcast_to(deviation, mean.shape), valid)
+    return Window(
+        box, finish(mean, valid), deviation if deviation is None else np.broadcast_to(deviation, mean.shape), valid
+    )
 
 # %% ../nbs/lib/40_sharpening.ipynb #40036
 def sharpen_windows(scene:Scene,
@@ -443,12 +453,15 @@ def sharpen_scene(scene:Scene,
                   masked:bool=False, # Whether pixels without data are masked also where NaN says so
                   track=lambda it, **_: it, # Shows progress
                   **how,       # Of `sharpen_windows`
-                 ) -> tuple:   # (B,H,W) where PAN is, masked where there is no data and no NaN to say so; with samples also their standard deviation, float32
+                 ) -> tuple:   # (B,H,W) where PAN is, masked where no data and no NaN says so; with samples also
+                               # their standard deviation, float32
     "Sharpen a scene into memory."
     holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, isinstance(method, NetworkMethod))
     if holes and nodata is None: nodata = spare_value(dtype)
     whole, shape = Box(0, 0, *scene.shape), (scene.bands, *scene.shape)
-    images, valid = (np.empty(shape, dtype), np.empty(shape, np.float32))[:2 if how.get("samples", 1) > 1 else 1], np.empty(scene.shape, bool)
+    images, valid = (np.empty(shape, dtype), np.empty(shape, np.float32))[
+        : 2 if how.get("samples", 1) > 1 else 1
+    ], np.empty(scene.shape, bool)
     for w in sharpen_windows(scene, method, partial(as_dtype, dtype=dtype, full_scale=sensor.full_scale, nodata=nodata), track=track, **how):
         for x, part in zip((valid, *images), (w.valid, w.image, w.deviation)): x[w.box.inside(whole)] = part
     valid, image, *others = (x[scene.inner.inside(whole)] for x in (valid, *images))
@@ -464,7 +477,9 @@ def sharpen_arrays(pan,        # (1,4h,4w) or (4h,4w), digital numbers, NumPy or
                    nodata=None,# The value that means no data in the result; None: NaN, or a mask
                    **how,      # Of `sharpen_windows`
                   ):           # (B,4h,4w), type and kind of `ms`; with samples: mean, and deviation (float32)
-    "Sharpen a pair in memory; NaN and masked values are no data. What has none leaves as NaN, or masked where numbers are whole or masked arrays came in."
+    """Sharpen a pair in memory; NaN and masked values are no data
+
+    What has none leaves as NaN, or masked where numbers are whole or masked arrays came in."""
     scene, masked = ArrayScene(pan, ms), np.ma.isMaskedArray(pan) or np.ma.isMaskedArray(ms)
     images = sharpen_scene(scene, get_sensor(sensor), method, scene.ms.dtype, nodata, masked, **how)
     if isinstance(ms, torch.Tensor): images = tuple(map(_as_torch, images))
@@ -488,7 +503,10 @@ def _result(future):
     "What a worker has made, or one error of a kind that others expect."
     try: return future.result()
     except (ValueError, TypeError, OSError, MemoryError): raise
-    except Exception as e: raise OSError(f"a Dask worker failed ({type(e).__name__}: {' '.join(str(e).split())}); has it enough memory, and the same packages?") from e
+    except Exception as e:
+        said = " ".join(str(e).split())
+        raise OSError(f"a Dask worker failed ({type(e).__name__}: {said}); "
+                      "has it enough memory, and the same packages?") from e
 
 def _each_on(client, f, boxes):
     "f of every box, in order; f is sent once, and again to whoever has lost it."
@@ -533,6 +551,10 @@ def _hqnr(part, read, sensor):
     "HQNR of a window; None where it is undefined, or says nothing because a band has one value only."
     core = part.within(part.box.grow(-_LMS))
     if any(x.min() == x.max() for x in (*core.pan, *core.ms)): return None
-    try: score = hqnr(read(core.box).astype(float), core.ms, upsample23(part.ms)[core.box.inside(part.box)], core.pan, sensor)[2]
-    except ValueError: return None
+    try:
+        score = hqnr(
+            read(core.box).astype(float), core.ms, upsample23(part.ms)[core.box.inside(part.box)], core.pan, sensor
+        )[2]
+    except ValueError:
+        return None
     return score if np.isfinite(score) else None

@@ -53,9 +53,11 @@ def try_samples(net:torch.nn.Module, # SSDiff
                 progress:bool=True,
                 seed:int=0,          # Of the first sample; the others follow
                 **sampler,           # Of `Diffusion.sample`: method, spacing, eta
-               ) -> pd.DataFrame:    # A row a number of samples: indices, and mean squared distances in shares of the full scale
+               ) -> pd.DataFrame:    # A row a number of samples: indices, squared distances in shares²
     "The indices of the mean of N samples, and how far it is from the truth and from the one-step estimate"
-    def fused(n, seed): return fuse_all(network_method(net, sensor, steps=n, seed=seed, **sampler), reduced, sensor, progress)
+    def fused(n, seed):
+        return fuse_all(network_method(net, sensor, steps=n, seed=seed, **sampler), reduced, sensor, progress)
+
     full, total, rows = get_sensor(sensor).full_scale, 0., {}
     one = fused(1, seed)
     truth = np.stack([reduced[i]["gt"].numpy() for i in range(len(reduced))]) * full

@@ -5,11 +5,33 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 
-VRT = '<VRTDataset rasterXSize="{w}" rasterYSize="{h}"><SRS>{crs}</SRS><GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>'
-BAND = ('<VRTRasterBand dataType="{kind}" band="{b}"><NoDataValue>{nodata}</NoDataValue><SimpleSource>'
-        '<SourceFilename relativeToVRT="1">{name}</SourceFilename><SourceBand>{b}</SourceBand></SimpleSource></VRTRasterBand>')
-GDAL = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32", "float32": "Float32", "float64": "Float64"}
-INTEGER = "nodata", "one band's nodata", "internal mask", "external mask", "alpha last", "alpha first", "mask and nodata", "alpha and nodata"
+VRT = (
+    '<VRTDataset rasterXSize="{w}" rasterYSize="{h}"><SRS>{crs}</SRS><GeoTransform>{place}</GeoTransform>'
+    "{bands}</VRTDataset>"
+)
+BAND = (
+    '<VRTRasterBand dataType="{kind}" band="{b}">{nodata}<SimpleSource><SourceFilename relativeToVRT="1">{name}'
+    "</SourceFilename><SourceBand>{b}</SourceBand></SimpleSource></VRTRasterBand>"
+)
+GDAL = {
+    "uint8": "Byte",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+INTEGER = (
+    "nodata",
+    "one band's nodata",
+    "internal mask",
+    "external mask",
+    "alpha last",
+    "alpha first",
+    "mask and nodata",
+    "alpha and nodata",
+)
 SOURCES = INTEGER + ("NaN", "NaN in one band")
 
 
@@ -37,7 +59,9 @@ def write(path, image, hole, source, transform, hidden=0, crs="EPSG:32633"):
     for leftover in path.parent.glob(path.name + ".*"): leftover.unlink()
     shape = dict(count=len(x), height=x.shape[1], width=x.shape[2], dtype=x.dtype.name)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="external" not in source):
-        with rasterio.open(path, "w", driver="GTiff", transform=transform, crs=crs, photometric="minisblack", **shape, **profile) as d:
+        with rasterio.open(
+            path, "w", driver="GTiff", transform=transform, crs=crs, photometric="minisblack", **shape, **profile
+        ) as d:
             if colours: d.colorinterp = colours
             d.write(x)
             if "mask" in source: d.write_mask(~masked)
@@ -46,8 +70,16 @@ def write(path, image, hole, source, transform, hidden=0, crs="EPSG:32633"):
 
 def _one_band(path, x, none, transform, crs):
     "A VRT whose first band alone has that value; the others name another one."
-    kind = GDAL[x.dtype.name]
-    bands = "".join(BAND.format(kind=kind, b=b, name=path.name, nodata=none if b == 1 else none - 1) for b in range(1, len(x) + 1))
-    vrt = path.with_suffix(".vrt")
-    vrt.write_text(VRT.format(w=x.shape[2], h=x.shape[1], crs=crs, place=", ".join(map(str, transform.to_gdal())), bands=bands))
-    return str(vrt)
+    values = [none if b == 0 else none - 1 for b in range(len(x))]
+    return write_vrt(path.with_suffix(".vrt"), path.name, x.shape[1:], [x.dtype.name]*len(x), transform, values, crs)
+
+
+def write_vrt(path, of, size, dtypes, transform, nodata=None, crs="EPSG:32633"):
+    "Another file's bands, of these types and with these values that mean no data."
+    values = [f"<NoDataValue>{v}</NoDataValue>" for v in nodata] if nodata else [""]*len(dtypes)
+    bands = "".join(
+        BAND.format(kind=GDAL[t], b=b, name=of, nodata=v) for b, (t, v) in enumerate(zip(dtypes, values), 1)
+    )
+    place = ", ".join(map(str, transform.to_gdal()))
+    Path(path).write_text(VRT.format(w=size[1], h=size[0], crs=crs, place=place, bands=bands))
+    return str(path)

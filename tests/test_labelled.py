@@ -13,8 +13,16 @@ PAIR, HOW = simulate("QB", 7, 16), dict(sensor="QB", method="EXP")
 def pair(dtype="uint16", pan_attrs={}, ms_attrs={}, order=("band", "y", "x")):
     at = lambda n, step: dict(y=5e6 - step*(np.arange(n) + .5), x=3e5 + step*(np.arange(n) + .5))
     crs = lambda place: xr.DataArray(0, attrs=dict(crs_wkt="UTM", GeoTransform=place))
-    pan = xr.DataArray(PAIR["pan"].astype(dtype), dict(at(64, .5), spatial_ref=crs("pan")), ("band", "y", "x"), "pan", pan_attrs)
-    ms = xr.DataArray(PAIR["ms"].astype(dtype), dict(at(16, 2.), band=["b", "g", "r", "n"], wavelength=("band", [1, 2, 3, 4]), spatial_ref=crs("ms")), ("band", "y", "x"), "reflectance", dict(units="1", transform=(2., 0), **ms_attrs))
+    pan = xr.DataArray(
+        PAIR["pan"].astype(dtype), dict(at(64, 0.5), spatial_ref=crs("pan")), ("band", "y", "x"), "pan", pan_attrs
+    )
+    ms = xr.DataArray(
+        PAIR["ms"].astype(dtype),
+        dict(at(16, 2.0), band=["b", "g", "r", "n"], wavelength=("band", [1, 2, 3, 4]), spatial_ref=crs("ms")),
+        ("band", "y", "x"),
+        "reflectance",
+        dict(units="1", transform=(2.0, 0), **ms_attrs),
+    )
     return pan, ms.transpose(*order)
 
 
@@ -23,13 +31,26 @@ def test_coordinates_and_attributes(order):
     pan, ms = pair(order=order)
     ms.encoding = dict(_FillValue=0, source="ms.nc", chunksizes=(1, 8, 8))
     made = ssdiff.sharpen(pan, ms, **HOW)
-    assert isinstance(made, xr.DataArray) and made.dims == order and made.name == "reflectance" and made.dtype == np.uint16
-    assert np.array_equal(made.x, pan.x) and np.array_equal(made.y, pan.y) and made.band.values.tolist() == ["b", "g", "r", "n"] and made.wavelength.dims == ("band",)
-    assert made.attrs == dict(units="1") and made.encoding == dict(_FillValue=0) and made.spatial_ref.attrs["GeoTransform"] == "pan"
+    assert (
+        isinstance(made, xr.DataArray) and made.dims == order and made.name == "reflectance" and made.dtype == np.uint16
+    )
+    assert (
+        np.array_equal(made.x, pan.x)
+        and np.array_equal(made.y, pan.y)
+        and made.band.values.tolist() == ["b", "g", "r", "n"]
+        and made.wavelength.dims == ("band",)
+    )
+    assert (
+        made.attrs == dict(units="1")
+        and made.encoding == dict(_FillValue=0)
+        and made.spatial_ref.attrs["GeoTransform"] == "pan"
+    )
     assert np.array_equal(made.transpose("band", "y", "x"), ssdiff.sharpen(PAIR["pan"], PAIR["ms"], **HOW))
 
 
-@pytest.mark.parametrize("dtype, none", [("uint16", 65535), ("uint16", 0), ("int16", -9999), ("float32", -9999.), ("float32", np.nan)])
+@pytest.mark.parametrize(
+    "dtype, none", [("uint16", 65535), ("uint16", 0), ("int16", -9999), ("float32", -9999.0), ("float32", np.nan)]
+)
 def test_fill_values(dtype, none):
     pan, ms = pair(dtype, ms_attrs=dict(_FillValue=none))
     ms = ms.copy(); ms[:, 3:5, 4:6] = none
@@ -53,5 +74,6 @@ def test_names_on_one_side_only():
 
 def test_other_places_are_refused():
     pan, ms = pair()
-    with pytest.raises(ValueError, match="coordinates 'x' of ms are not the middles"): ssdiff.sharpen(pan.assign_coords(x=pan.x + 1), ms, **HOW)
+    with pytest.raises(ValueError, match="coordinates 'x' of ms are not the middles"):
+        ssdiff.sharpen(pan.assign_coords(x=pan.x + 1), ms, **HOW)
     with pytest.raises(TypeError, match="real numbers"): ssdiff.sharpen(pan, ms.astype(complex), **HOW)

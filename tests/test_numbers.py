@@ -91,7 +91,9 @@ def test_attention_of_the_packaged_weights(bands):
 
     theirs = F.scaled_dot_product_attention
     for inputs in seen:
-        three = run(original, torch.float32, inputs), run(theirs, torch.float32, inputs), run(theirs, torch.float64, inputs)
-        errors = [((ours - exact).abs().max() / exact.std(), (torchs - exact).abs().max() / exact.std()) for ours, torchs, exact in zip(*three)]
+        ours, torchs = run(original, torch.float32, inputs), run(theirs, torch.float32, inputs)
+        exact = run(theirs, torch.float64, inputs)
+        errors = [[((x - y).abs().max() / y.std()).item() for x, y in zip(found, exact)] for found in (ours, torchs)]
         assert errors[0][0] < CLOSE / 10
-        for ours, torchs in errors: assert ours < max(CLOSE, 3 * torchs)  # the queries' gradient is a difference that single precision itself loses
+        for mine, other in zip(*errors):
+            assert mine < max(CLOSE, 3 * other)  # the queries' gradient is a difference that single precision loses

@@ -52,9 +52,22 @@ def test_stage_notebooks_export_nothing():
 # What a stage may use without depending on it: what runs stages, files and layouts; in training, pictures and the indices of the learning curve, which change no weight.
 _AROUND = {"study", "files", "data", "training"}
 _CURVES = {"study", "files", "data", "plots", "metrics", "sensors"}
-FREE = {"prepare": {"study"}, "pretrain": _CURVES, "ablate": _CURVES, "finetune": _CURVES, "baseline": _CURVES, "evaluate": _AROUND | {"plots"}, "generalize": _AROUND | {"plots"},
-        "package": {"study", "files", "data", "plots", "metrics"}, "steps": _AROUND | {"plots", "reporting", "classical"}, "choices": _AROUND - {"training"} | {"reporting", "classical", "evaluation", "metrics", "sensors", "resampling", "images"},
-        "parts": _AROUND | {"plots", "reporting", "classical", "evaluation"}, "tables": _AROUND | {"classical", "evaluation"}, "figures": _AROUND | {"network", "diffusion", "baselines", "classical", "evaluation"}}   # in figures: names, and the smoke run's own methods
+FREE = {
+    "prepare": {"study"},
+    "pretrain": _CURVES,
+    "ablate": _CURVES,
+    "finetune": _CURVES,
+    "baseline": _CURVES,
+    "evaluate": _AROUND | {"plots"},
+    "generalize": _AROUND | {"plots"},
+    "package": {"study", "files", "data", "plots", "metrics"},
+    "steps": _AROUND | {"plots", "reporting", "classical"},
+    "choices": _AROUND - {"training"}
+    | {"reporting", "classical", "evaluation", "metrics", "sensors", "resampling", "images"},
+    "parts": _AROUND | {"plots", "reporting", "classical", "evaluation"},
+    "tables": _AROUND | {"classical", "evaluation"},
+    "figures": _AROUND | {"network", "diffusion", "baselines", "classical", "evaluation"},
+}  # in figures: names, and the smoke run's own methods
 
 def modules_used(source, package=""):
     here, above = (set(re.findall(rf"^from {dots}(\w+) import", source, re.M)) for dots in (r"\.", r"\.\."))

@@ -33,7 +33,11 @@ def test_windows_give_what_the_whole_gives(pairs, sensor, name):
 def test_equals_the_method_itself_where_the_border_is_calm(pairs, name):
     wide = lambda x, k: np.pad(x, ((0, 0), (k, k), (k, k)), constant_values=400.)
     pan, ms = wide(pairs["WV3"]["pan"], 160), wide(pairs["WV3"]["ms"], 40)
-    np.testing.assert_allclose(sharpen_arrays(pan, ms, "WV3", get_method(name, SENSORS["WV3"]), window=128), METHODS[name](ms, pan, "WV3").clip(-2047, 2047), rtol=1e-7)
+    np.testing.assert_allclose(
+        sharpen_arrays(pan, ms, "WV3", get_method(name, SENSORS["WV3"]), window=128),
+        METHODS[name](ms, pan, "WV3").clip(-2047, 2047),
+        rtol=1e-7,
+    )
 
 
 @settings(max_examples=8, deadline=None)

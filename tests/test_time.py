@@ -15,7 +15,7 @@ DIFFUSION = Diffusion(scale=0.05)
 
 
 def batch(n, bands=4, size=16, seed=0):
-    """Smooth images whose detail PAN shows for the most part, as real PAN does, and a smaller part that nothing shows but x_t
+    """Smooth images whose detail PAN shows for the most part, and a smaller part that nothing shows but x_t
 
     With detail that only x_t shows, a network without a sense of time finds one; here it needs one and gets none."""
     g = torch.Generator().manual_seed(seed + 1000)

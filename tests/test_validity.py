@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from scipy.ndimage import distance_transform_cdt
 
 import ssdiff
-from holed import SOURCES, sources, write
+from holed import SOURCES, sources, write, write_vrt
 from ssdiff.scenes import simulate
 from ssdiff.sensors import SENSORS
 from ssdiff.sharpening import get_method, sharpen_arrays, toy_network
@@ -41,8 +41,17 @@ def place(folder, pair, which, source, off, hidden, dtype="uint16", hole=None):
     "Write a pair with a hole in one of the two; their paths."
     images = {k: pair[k].astype(dtype) for k in ("pan", "ms")}
     grids = dict(pan=GRID, ms=GRID @ OFF[off] @ Affine.scale(4))
-    return [write(folder/f"{k}.tif", images[k], (HOLES[k] if hole is None else hole) if k == which else np.zeros(images[k].shape[1:], bool),
-                  source if k == which else "internal mask", grids[k], hidden) for k in ("pan", "ms")]
+    return [
+        write(
+            folder / f"{k}.tif",
+            images[k],
+            (HOLES[k] if hole is None else hole) if k == which else np.zeros(images[k].shape[1:], bool),
+            source if k == which else "internal mask",
+            grids[k],
+            hidden,
+        )
+        for k in ("pan", "ms")
+    ]
 
 
 def sharpened(paths, out, **how):
@@ -54,7 +63,9 @@ def sharpened(paths, out, **how):
         assert (d.read_masks() > 0).any(0).tolist() == valid.tolist() or d.nodata is None
     memory = ssdiff.sharpen(*paths, **how)
     assert np.array_equal(np.ma.getdata(memory)[:, valid], image[:, valid])
-    assert np.array_equal(np.isfinite(memory).filled(False).all(0) if np.ma.isMaskedArray(memory) else np.isfinite(memory).all(0), valid)
+    assert np.array_equal(
+        np.isfinite(memory).filled(False).all(0) if np.ma.isMaskedArray(memory) else np.isfinite(memory).all(0), valid
+    )
     return image, valid
 
 
@@ -66,7 +77,15 @@ def test_every_source_on_every_grid(tmp_path, source, which, off):
     if "NaN in one" in source and which == "pan": pytest.skip("PAN has one band")
     dtype = "float32" if "NaN" in source else "uint16"
     to = None if off == "on" else ~(OFF[off] @ Affine.scale(4)) @ Affine.scale(4)
-    made = [sharpened(place(tmp_path, PAIRS["WV3"], which, source, off, hidden, dtype), tmp_path/"out.tif", sensor="WV3", method="MTF-GLP-FS") for hidden in (1, 60_000)]
+    made = [
+        sharpened(
+            place(tmp_path, PAIRS["WV3"], which, source, off, hidden, dtype),
+            tmp_path / "out.tif",
+            sensor="WV3",
+            method="MTF-GLP-FS",
+        )
+        for hidden in (1, 60_000)
+    ]
     nothing = np.zeros((SIDE, SIDE), bool)
     want = expected(which, HOLES[which], to) & expected("ms", nothing, to)
     for image, valid in made:
@@ -74,24 +93,53 @@ def test_every_source_on_every_grid(tmp_path, source, which, off):
         assert np.array_equal(image[:, valid], made[0][0][:, valid])
 
 
-@pytest.mark.parametrize("how", [dict(method=n) for n in ("EXP", "BT-H", "BDSD-PC")] + [dict(method="SSDiff", weights=toy_network(), steps=1)], ids=lambda h: h["method"])
+@pytest.mark.parametrize(
+    "how",
+    [dict(method=n) for n in ("EXP", "BT-H", "BDSD-PC")] + [dict(method="SSDiff", weights=toy_network(), steps=1)],
+    ids=lambda h: h["method"],
+)
 @pytest.mark.parametrize("off", ["on", "shifted"])
 def test_every_method(tmp_path, how, off):
-    made = [sharpened(place(tmp_path, PAIRS["QB"], which, "internal mask", off, hidden), tmp_path/"out.tif", sensor="QB", **how) for which in HOLES for hidden in (1, 60_000)]
-    for a, b in zip(made[::2], made[1::2]): assert not a[1].all() and np.array_equal(a[1], b[1]) and np.array_equal(a[0][:, a[1]], b[0][:, b[1]])
+    made = [
+        sharpened(
+            place(tmp_path, PAIRS["QB"], which, "internal mask", off, hidden), tmp_path / "out.tif", sensor="QB", **how
+        )
+        for which in HOLES
+        for hidden in (1, 60_000)
+    ]
+    for a, b in zip(made[::2], made[1::2]):
+        assert not a[1].all() and np.array_equal(a[1], b[1]) and np.array_equal(a[0][:, a[1]], b[0][:, b[1]])
 
 
 def test_a_hole_on_the_grid_and_off_it(tmp_path):
-    """The same ground and the same hole in PAN, from an MS on PAN's grid and from one that begins a hundredth of a pixel beside what still counts as the grid."""
+    """The same ground and the same hole in PAN, from an MS on PAN's grid and from one just off it
+
+    The second begins a hundredth of a pixel beside what still counts as the grid."""
     how = dict(sensor="WV3", method="MTF-GLP-FS")
-    (on, known), (off, seen) = (sharpened([write(tmp_path/"pan.tif", PAIRS["WV3"]["pan"], HOLES["pan"], "nodata", GRID),
-                                           write(tmp_path/"ms.tif", PAIRS["WV3"]["ms"], HOLES["ms"], "nodata", GRID @ Affine.translation(s, 0) @ Affine.scale(4))], tmp_path/"out.tif", **how)
-                                for s in (0, .06))
+    (on, known), (off, seen) = (
+        sharpened(
+            [
+                write(tmp_path / "pan.tif", PAIRS["WV3"]["pan"], HOLES["pan"], "nodata", GRID),
+                write(
+                    tmp_path / "ms.tif",
+                    PAIRS["WV3"]["ms"],
+                    HOLES["ms"],
+                    "nodata",
+                    GRID @ Affine.translation(s, 0) @ Affine.scale(4),
+                ),
+            ],
+            tmp_path / "out.tif",
+            **how,
+        )
+        for s in (0, 0.06)
+    )
     assert np.array_equal(known, seen) and not known.all()
     assert abs(on.astype(float) - off)[:, known].mean() < 2
 
 
-@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "uint64", "float32", "float64"])
+@pytest.mark.parametrize(
+    "kind", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "uint64", "float32", "float64"]
+)
 @pytest.mark.parametrize("off", ["on", "shifted"])
 def test_every_type(tmp_path, kind, off):
     """A mask in MS, no value that means no data: the result finds one."""
@@ -105,11 +153,11 @@ def test_every_type(tmp_path, kind, off):
 def test_bands_of_two_types(tmp_path):
     write(tmp_path/"pan.tif", PAIRS["QB"]["pan"], np.zeros((4*SIDE,)*2, bool), "internal mask", GRID)
     write(tmp_path/"a.tif", PAIRS["QB"]["ms"]//8, np.zeros((SIDE,)*2, bool), "internal mask", GRID @ Affine.scale(4))
-    vrt = ('<VRTDataset rasterXSize="32" rasterYSize="32"><SRS>EPSG:32633</SRS><GeoTransform>300000,2,0,5000000,0,-2</GeoTransform>' + "".join(
-        f'<VRTRasterBand dataType="{kind}" band="{b}"><SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename><SourceBand>{b}</SourceBand></SimpleSource></VRTRasterBand>'
-        for b, kind in enumerate(("Byte", "UInt16", "Byte", "Int16"), 1)) + "</VRTDataset>")
-    (tmp_path/"mixed.vrt").write_text(vrt)
-    mixed, plain = (ssdiff.sharpen(tmp_path/"pan.tif", tmp_path/n, sensor="QB", method="EXP") for n in ("mixed.vrt", "a.tif"))
+    kinds = ["uint8", "uint16", "uint8", "int16"]
+    write_vrt(tmp_path/"mixed.vrt", "a.tif", (SIDE, SIDE), kinds, GRID @ Affine.scale(4))
+    mixed, plain = (
+        ssdiff.sharpen(tmp_path / "pan.tif", tmp_path / n, sensor="QB", method="EXP") for n in ("mixed.vrt", "a.tif")
+    )
     assert mixed.dtype == np.int32 and np.array_equal(mixed, plain)
 
 
@@ -119,10 +167,14 @@ def test_masked_arrays(which, dtype):
     pair = {k: v.astype(dtype) for k, v in PAIRS["QB"].items()}
     made = []
     for hidden in (0, 30_000):
-        pair[which] = np.ma.masked_array(np.where(HOLES[which], hidden, PAIRS["QB"][which]).astype(dtype), np.broadcast_to(HOLES[which], pair[which].shape))
+        pair[which] = np.ma.masked_array(
+            np.where(HOLES[which], hidden, PAIRS["QB"][which]).astype(dtype),
+            np.broadcast_to(HOLES[which], pair[which].shape),
+        )
         made.append(ssdiff.sharpen(**pair, sensor="QB", method="MTF-GLP-FS"))
     want = expected(which, HOLES[which])
-    for x in made: assert np.ma.isMaskedArray(x) and x.dtype == dtype and np.array_equal(~x.mask, np.broadcast_to(want, x.shape))
+    for x in made:
+        assert np.ma.isMaskedArray(x) and x.dtype == dtype and np.array_equal(~x.mask, np.broadcast_to(want, x.shape))
     assert np.array_equal(*(x.compressed() for x in made))
 
 
@@ -137,7 +189,9 @@ def test_arrays_of_whole_numbers_say_where_there_are_no_data():
     made = ssdiff.sharpen(pan, PAIRS["QB"]["ms"], sensor="QB", method="EXP")
     assert np.array_equal(made.mask[0], HOLES["pan"]) and not made.data[:, HOLES["pan"]].any() and made.fill_value == 0
     with pytest.warns(UserWarning, match="pixels without data are -2147483648"):
-        tensor = ssdiff.sharpen(torch.from_numpy(pan), torch.from_numpy(PAIRS["QB"]["ms"].astype("i4")), sensor="QB", method="EXP")
+        tensor = ssdiff.sharpen(
+            torch.from_numpy(pan), torch.from_numpy(PAIRS["QB"]["ms"].astype("i4")), sensor="QB", method="EXP"
+        )
     assert isinstance(tensor, torch.Tensor)
 
 
@@ -159,8 +213,22 @@ def test_a_dark_band_is_data_and_a_black_collar_without_a_word_too(tmp_path):
     ms = PAIRS["QB"]["ms"].copy(); ms[3, :10] = 0; ms[:, 20:, :8] = 0
     write(tmp_path/"pan.tif", PAIRS["QB"]["pan"], np.zeros((4*SIDE,)*2, bool), "internal mask", GRID)
     for nodata, holes in ((None, 0), (0, 12*8*16)):
-        with rasterio.open(tmp_path/"ms.tif", "w", driver="GTiff", count=4, height=SIDE, width=SIDE, dtype="uint16", transform=GRID @ Affine.scale(4), crs="EPSG:32633", nodata=nodata) as d: d.write(ms)
-        assert (~sharpened((tmp_path/"pan.tif", tmp_path/"ms.tif"), tmp_path/"out.tif", sensor="QB", method="EXP")[1]).sum() == holes
+        with rasterio.open(
+            tmp_path / "ms.tif",
+            "w",
+            driver="GTiff",
+            count=4,
+            height=SIDE,
+            width=SIDE,
+            dtype="uint16",
+            transform=GRID @ Affine.scale(4),
+            crs="EPSG:32633",
+            nodata=nodata,
+        ) as d:
+            d.write(ms)
+        assert (
+            ~sharpened((tmp_path / "pan.tif", tmp_path / "ms.tif"), tmp_path / "out.tif", sensor="QB", method="EXP")[1]
+        ).sum() == holes
 
 
 @st.composite
@@ -170,27 +238,55 @@ def scenes(draw):
     which, off = draw(st.sampled_from(sorted(HOLES))), draw(st.sampled_from(sorted(OFF)))
     dtype = draw(st.sampled_from(["uint8", "uint16", "int16", "int32", "float32", "float64"]))
     full = 255 if dtype == "uint8" else 2047
-    pair = {k: (v[:bands]*(full/2047.)).astype(dtype).clip(1, full - 2 if full == 255 else None) for k, v in PAIRS[name].items()}
+    pair = {
+        k: (v[:bands] * (full / 2047.0)).astype(dtype).clip(1, full - 2 if full == 255 else None)
+        for k, v in PAIRS[name].items()
+    }
     rng, n = np.random.default_rng(draw(st.integers(0, 2**32 - 1))), SIDE if which == "ms" else 4*SIDE
     hole = rng.random((n, n)) < draw(st.sampled_from([.001, .02, .5]))
     y, x, h, w = rng.integers(0, n, 4); hole[y:y+h//2, x:x+w//2] = True
-    return SENSORS[name].first(bands), pair, which, off, dtype, full, hole, draw(st.sampled_from(sources(dtype, len(pair[which]))))
+    return (
+        SENSORS[name].first(bands),
+        pair,
+        which,
+        off,
+        dtype,
+        full,
+        hole,
+        draw(st.sampled_from(sources(dtype, len(pair[which])))),
+    )
 
 
-@settings(max_examples=40*TIMES, deadline=None, derandomize=TIMES == 1, suppress_health_check=list(HealthCheck), database=None)
+@settings(
+    max_examples=40 * TIMES,
+    deadline=None,
+    derandomize=TIMES == 1,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
 @given(scenes(), st.sampled_from(["EXP", "MTF-GLP-FS", "BT-H"]), st.sampled_from([None, 64]))
 def test_any_hole_said_in_any_way(tmp_path_factory, scene, method, window):
-    """Where the data are; that what is hidden does not matter; and that far from every hole the interpolation is the plain one."""
+    "Where the data are; that what is hidden does not matter; that far from every hole all is as without it."
     sensor, pair, which, off, dtype, full, hole, source = scene
     folder, how = tmp_path_factory.mktemp("any"), dict(sensor=sensor, method=method, full_scale=full, window=window)
     to = None if off == "on" else ~(OFF[off] @ Affine.scale(4)) @ Affine.scale(4)
     want = expected(which, hole, to) & expected("ms", np.zeros((SIDE,)*2, bool), to)
     if not want.any(): return
-    made = [sharpened(place(folder, pair, which, source, off, hidden, dtype, hole), folder/"out.tif", **how) for hidden in (1, 200)]
+    made = [
+        sharpened(place(folder, pair, which, source, off, hidden, dtype, hole), folder / "out.tif", **how)
+        for hidden in (1, 200)
+    ]
     for image, valid in made:
         assert np.array_equal(valid, want) and np.array_equal(image[:, valid], made[0][0][:, valid])
     if method != "EXP": return
-    plain, seen = sharpened(place(folder, pair, which, "internal mask", off, 1, dtype, hole & False), folder/"plain.tif", **how)
-    far = distance_transform_cdt(np.pad(want, 1, constant_values=True) | ~np.pad(seen, 1, constant_values=True), "chessboard")[1:-1, 1:-1] > LOOKS["EXP"]
-    near_value = 1 if np.dtype(dtype).kind in "iu" else 0                        # a value moves off the one that means no data
+    plain, seen = sharpened(
+        place(folder, pair, which, "internal mask", off, 1, dtype, hole & False), folder / "plain.tif", **how
+    )
+    far = (
+        distance_transform_cdt(
+            np.pad(want, 1, constant_values=True) | ~np.pad(seen, 1, constant_values=True), "chessboard"
+        )[1:-1, 1:-1]
+        > LOOKS["EXP"]
+    )
+    near_value = 1 if np.dtype(dtype).kind in "iu" else 0  # a value moves off the one that means no data
     assert abs(plain.astype(float) - made[0][0])[:, far & want].max(initial=0) <= near_value

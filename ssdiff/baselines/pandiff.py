@@ -107,7 +107,11 @@ class Attention(nn.Module):
     "Self-attention over all places, added to its input"
     def __init__(self, width:int, groups:int):
         super().__init__()
-        self.norm, self.qkv, self.out = Norm(groups, width), nn.Conv2d(width, 3 * width, 1, bias=False), nn.Conv2d(width, width, 1)
+        self.norm, self.qkv, self.out = (
+            Norm(groups, width),
+            nn.Conv2d(width, 3 * width, 1, bias=False),
+            nn.Conv2d(width, width, 1),
+        )
 
     def forward(self, x:Tensor) -> Tensor:
         q, k, v = (y.flatten(2).transpose(1, 2)[:, None] for y in self.qkv(self.norm(x)).chunk(3, 1))
