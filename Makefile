@@ -53,7 +53,8 @@ ifdef PROFILE
 	@ssdiff-study profile $(PROFILE)
 endif
 	@nbdev_clean
-	@test -n "$${LAUNCH:-}" || dvc status --quiet || for group in prepare 'pretrain|ablate|baseline' finetune 'evaluate|generalize|steps|parts' 'tables|figures'; do \
+	@test -n "$${LAUNCH:-}" || dvc status --quiet || \
+		for group in prepare 'pretrain|ablate|baseline' finetune 'evaluate|generalize|steps|parts' 'tables|figures'; do \
 		{ dvc status 2>/dev/null || true; } | sed -nE "s/^(($$group)(@.+)?):$$/\1/p" | xargs -r -P 2 -n 1 dvc --wait-for-lock repro --single-item; done
 	@dvc repro
 	@rm -rf results/checkpoints
