@@ -99,7 +99,7 @@ def _from_arrays(pan, ms, sensor, adapted, how):
     scenes = []
     def scene(): scenes.append(ArrayScene(pan, ms)); return scenes[0]
     method = adapted(scene)
-    for note in (n for s in scenes for n in s.notes): warnings.warn(note)
+    for note in (n for s in scenes for n in s.notes): warnings.warn(note, stacklevel=3)  # where `sharpen` was called
     return label(sharpen_arrays(pan, ms, sensor, method, nodata, **how))
 
 def _from_files(scene, out, sensor, method, dtype, nodata, uncertainty, overviews, how):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import ssdiff
-from ssdiff import apfm
+from ssdiff import apfm, baselines
 from ssdiff.branches import Norm
 from ssdiff.diffusion import toy_batch
 from ssdiff.network import SSDiff
@@ -48,6 +48,14 @@ def test_random_weights(name, drift): assert distance(random_network(name, drift
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_trained_weights(name): assert distance(trained(name), images(4, 16)) < CLOSE
+
+
+def test_pandiff():
+    torch.manual_seed(0)
+    net = baselines.create("PanDiff", 4, width=8).eval()
+    with torch.no_grad():
+        for k, p in net.named_parameters(): p.add_(0.05 * torch.randn_like(p) + 30.0 * k.endswith("first.2.bias"))
+    assert distance(net, images(4, 32)) < CLOSE
 
 
 def packaged(bands): return ssdiff.load(f"{ssdiff.__path__[0]}/weights/{bands}bands.safetensors")

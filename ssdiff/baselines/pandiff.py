@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, mse_loss, scaled_dot_product_attention
 from .core import Baseline, Recipe, mirror_pad, register
-from ..branches import Norm
 from ..diffusion import Diffusion, check_images
 
 # %% ../../nbs/lib/29_pandiff.ipynb #29006
@@ -95,7 +94,7 @@ class Res(nn.Module):
     "Norm, SiLU, convolution, the step, norm, SiLU, convolution, and the input added"
     def __init__(self, a:int, b:int, step:int, groups:int):
         super().__init__()
-        half = lambda i: nn.Sequential(Norm(groups, i), nn.SiLU(), nn.Conv2d(i, b, 3, padding=1))
+        half = lambda i: nn.Sequential(nn.GroupNorm(groups, i), nn.SiLU(), nn.Conv2d(i, b, 3, padding=1))
         self.first, self.step, self.second = half(a), nn.Linear(step, b), half(b)
         self.short = nn.Identity() if a == b else nn.Conv2d(a, b, 1)
 
@@ -107,11 +106,7 @@ class Attention(nn.Module):
     "Self-attention over all places, added to its input"
     def __init__(self, width:int, groups:int):
         super().__init__()
-        self.norm, self.qkv, self.out = (
-            Norm(groups, width),
-            nn.Conv2d(width, 3 * width, 1, bias=False),
-            nn.Conv2d(width, width, 1),
-        )
+        self.norm, self.qkv, self.out = nn.GroupNorm(groups, width), nn.Conv2d(width, 3 * width, 1, bias=False), nn.Conv2d(width, width, 1)
 
     def forward(self, x:Tensor) -> Tensor:
         q, k, v = (y.flatten(2).transpose(1, 2)[:, None] for y in self.qkv(self.norm(x)).chunk(3, 1))
@@ -161,7 +156,7 @@ class UNet(nn.Module):
         for i, m in reversed(list(enumerate(multipliers))):
             for _ in range(blocks + 1): self.up.append(level(w + skips.pop(), m * width, i == last)); w = m * width
             if i: self.up.append(nn.Conv2d(w, w, 3, padding=1))
-        self.leave = nn.Sequential(Norm(groups, w), nn.SiLU(), nn.Conv2d(w, outputs, 3, padding=1))
+        self.leave = nn.Sequential(nn.GroupNorm(groups, w), nn.SiLU(), nn.Conv2d(w, outputs, 3, padding=1))
         self.width = width
 
     def forward(self, x:Tensor, t:Tensor) -> Tensor: # (N, inputs, H, W), (N,) → (N, outputs, H, W)
