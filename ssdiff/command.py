@@ -55,8 +55,8 @@ def _enough_memory():
         if not isinstance(e, MemoryError) and not any(words in str(e) for words in ("allocate memory", "out of memory", "could not create a")): raise
         raise MemoryError(f"there is not enough memory for a window ({str(e).strip().splitlines()[0] if str(e) else 'out of memory'}); make windows or the batch smaller (window=…, --window …, batch=…, --batch …)") from e
 
-def sharpen(pan,               # Array (1,4h,4w) or (4h,4w) of NumPy, torch or xarray, path, or open dataset; digital numbers
-            ms,                # Array (B,h,w), path or dataset
+def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), path, or open rasterio dataset; digital numbers
+            ms,                # Array (B,h,w) of NumPy, torch or xarray, path or dataset
             out=None,          # Path of the result, for files; None: it is returned
             *,
             sensor,            # Name or `Sensor`, see `ssdiff.SENSORS`
@@ -76,8 +76,8 @@ def sharpen(pan,               # Array (1,4h,4w) or (4h,4w) of NumPy, torch or x
             overwrite:bool=False, # Replace files that are there
             scheduler:str=None,# Address of a Dask scheduler, for files
             progress:bool=False,
-           ): # The image, type and kind of `ms`, masked where it has no data and cannot say so by NaN; with samples also
-             # the standard deviation; an `Outcome` where a file was written
+           ): # The image, type and kind of `ms`, masked where it has no data and cannot say so by NaN;
+             # with samples also the standard deviation; an `Outcome` where a file was written
     "Sharpen MS with PAN. One ValueError, TypeError, OSError or MemoryError says what is wrong and what to do; then nothing has been written."
     arrays = _is_array(pan) and _is_array(ms)
     _check_wishes(arrays, out, samples, uncertainty, adapt, keep_weights, scheduler, overwrite, (pan, ms), weights)

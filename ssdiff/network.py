@@ -127,8 +127,8 @@ def _check_header(path, meta):
     among = lambda k, names: isinstance(meta[k], str) and meta[k] in names
     form = meta.get("form", 1) if meta.get("network") == "SSDiff" else FORM
     if form != FORM:
-        why = "an SSDiff that cannot see the step t" if form == 1 else "another SSDiff than this version of ssdiff knows"
-        raise ValueError(f"{path} holds weights of form {form!r}, {why}; this version needs form {FORM}: train them again")
+        why = "an SSDiff that cannot see the step t" if form == 1 else "another SSDiff than this version knows"
+        raise ValueError(f"{path} holds weights of form {form!r}, {why}; form {FORM} is needed: train them again")
     missing = set(HEADER) - set(meta)
     if missing: raise ValueError(f"{path}: the header lacks {', '.join(sorted(missing))}")
     fits = dict(network=meta["network"] == "SSDiff", variant=among("variant", VARIANTS), fmim=isinstance(meta["fmim"], bool), bands=whole("bands", MOST_BANDS), window=whole("window", MOST_WINDOW) and meta["window"] % 4 == 0,

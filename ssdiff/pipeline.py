@@ -174,6 +174,7 @@ Trial = Annotated[str, Field(min_length=3, max_length=60)] # A key of TRIALS in 
 class Choices(Group):
     "Short trainings that decide what the paper leaves open. They belong to no profile either."
     seed: NonNegativeInt
+    seeds: PositiveInt                           # Trainings of each trial
     workers: PositiveInt
     iterations: PositiveInt
     batch: PositiveInt
@@ -186,7 +187,6 @@ class Choices(Group):
     t_final: float = Field(ge=0, le=1)
     valid_patches: PositiveInt
     trials: list[Trial] = Field(min_length=1)
-    again: list[Trial]                           # Of them, those with a second seed
     detailed: list[Trial] = Field(min_length=1)  # Of them, those with every number of steps and samples
 
 # %% ../nbs/lib/19_pipeline.ipynb #p19steps

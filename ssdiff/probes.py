@@ -21,6 +21,8 @@ from .metrics import ergas, q2n, sam
 from .network import SSDiff
 from .resampling import bicubic_reduce, upsample23
 from .sensors import get_sensor
+from .steps import Part
+from .training import evenly
 
 # %% ../nbs/lib/34_probes.ipynb #34005
 def probe_batch(data,      # Items of gt, ms, lms, pan in units of the full scale
@@ -28,9 +30,8 @@ def probe_batch(data,      # Items of gt, ms, lms, pan in units of the full scal
                 n:int=48,  # Items, evenly spread
                ) -> dict:  # gt, ms, lms, pan, (n, C, size, size)
     "The upper left corners of some patches"
-    keep = torch.linspace(0, len(data) - 1, min(n, len(data))).long().tolist()
-    side = lambda k: size // 4 if k == "ms" else size
-    return {k: torch.stack([data[i][k][:, :side(k), :side(k)] for i in keep]) for k in ("gt", "ms", "lms", "pan")}
+    corners = evenly(Part(data, len(data), size), n)
+    return {k: torch.stack([x[k] for x in corners]) for k in ("gt", "ms", "lms", "pan")}
 
 # %% ../nbs/lib/34_probes.ipynb #34008
 @torch.no_grad()
@@ -40,7 +41,7 @@ def told_error(net,                 # net(x_t, t, pan, lms, ms) → estimate of 
                t:int,               # Step 0…T-1 that x_t belongs to
                told:int=None,       # Step that the network is told; None: t
                hidden:bool=False,   # Show pure noise in place of x_t
-               seed:int=0,          # Of the noise
+               seed:int=0,          # Of the noise; made-up images need another, or it would be theirs
               ) -> float:           # Mean absolute error, in units of the residual divided by the scale
     "The loss (eq. 7) at one step, told the truth or not"
     g = torch.Generator().manual_seed(seed)
@@ -76,13 +77,15 @@ def _instead(projections):
 
 def _has_apfm(net): return net.fusions is not None
 
+def _without_skip(net): return patch.object(net, "plan", replace(net.plan, skip=False))
+
 KNOCKOUTS = {  # name → (has the network that part?, context in which it is gone, what is called in its place)
     "as it is": (lambda net: True, lambda net: nullcontext(), None),
     "spatial attention uniform": (_has_apfm, lambda net: _instead(_uniform_spatial), None),
     "spectral attention uniform": (_has_apfm, lambda net: _instead(_uniform_spectral), None),
     "T_fus = 0": (_has_apfm, lambda net: _instead(_nothing), None),
     "FMIM off": (lambda net: net.plan.crossing and net.fmim, lambda net: patch.object(net, "fmim", False), None),
-    "ms skip off": (lambda net: net.plan.skip, lambda net: patch.object(net, "plan", replace(net.plan, skip=False)), None),
+    "ms skip off": (lambda net: net.plan.skip, _without_skip, None),
     "PAN blurred": (lambda net: True, lambda net: nullcontext(), _blurred),
     "x_t is noise": (lambda net: True, lambda net: nullcontext(), _noisy)}
 
@@ -111,7 +114,7 @@ def scored(diffusion:Diffusion, # What the network was trained with
     draw = lambda k: diffusion.sample(net, **images, seed=seed + k, progress=False, **size, **sampling)
     mean = torch.stack([draw(k) for k in range(samples)]).mean(0)
     gt, fused = batch["gt"] * full, mean * full
-    return dict(SAM=float(sam(gt, fused).mean()), ERGAS=float(ergas(gt, fused).mean()), Q2n=float(q2n(gt, fused).mean()))
+    return {k: float(index(gt, fused).mean()) for k, index in dict(SAM=sam, ERGAS=ergas, Q2n=q2n).items()}
 
 def knock_out(net:SSDiff,          # Trained
               diffusion:Diffusion, # What it was trained with
@@ -123,7 +126,8 @@ def knock_out(net:SSDiff,          # Trained
     rows = {}
     for name, (has, *_) in KNOCKOUTS.items():
         if not has(net): rows[name] = {}; continue
-        with without(net, name) as changed: found = {n: scored(diffusion, changed, batch, sensor, steps=n) for n in steps}
+        with without(net, name) as changed:
+            found = {n: scored(diffusion, changed, batch, sensor, steps=n) for n in steps}
         rows[name] = {(n, k): found[n][k] for n in steps for k in ("SAM", "ERGAS")}
     return pd.DataFrame(rows).T.rename_axis("network")
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['deterministic', 'Batches', 'view', 'ema', 'rate', 'save_checkpoint', 'load_checkpoint', 'code_version',
-           'optimizer_tensors', 'load_optimizer_tensors', 'DivergedError', 'Trainer', 'residual_std', 'sampled',
-           'restored', 'validation']
+           'optimizer_tensors', 'load_optimizer_tensors', 'DivergedError', 'Trainer', 'evenly', 'residual_std',
+           'sampled', 'restored', 'validation']
 
 # %% ../nbs/lib/13_training.ipynb #2ffddb14
 import hashlib, json, math, os, signal, threading, time, warnings
@@ -366,8 +366,11 @@ class Trainer:
         live.make_summary()
 
 # %% ../nbs/lib/13_training.ipynb #b22eec09
-def _spread(data, n):
-    "At most `n` items, evenly spread over `data`."
+def evenly(
+    data,                  # Anything with a length and items
+    n:int,                 # At most so many
+) -> list:                 # Items, the first and the last among them
+    "Items evenly spread over `data`."
     return [data[i] for i in np.linspace(0, len(data) - 1, min(n, len(data))).astype(int).tolist()]
 
 # %% ../nbs/lib/13_training.ipynb #d1099242
@@ -376,7 +379,7 @@ def residual_std(
     n:int=200,             # Items looked at, evenly spread
 ) -> float:                # In units of the full scale
     "Standard deviation of the residual gt − lms."
-    return round(float(torch.stack([x["gt"] - x["lms"] for x in _spread(data, n)]).std()), 4)
+    return round(float(torch.stack([x["gt"] - x["lms"] for x in evenly(data, n)]).std()), 4)
 
 # %% ../nbs/lib/13_training.ipynb #tr14
 def sampled(
@@ -402,7 +405,7 @@ def validation(
 ) -> Callable:             # net → dict(SAM, ERGAS); of EXP where net is None
     "The validation that `Trainer` calls."
     full = get_sensor(sensor).full_scale
-    some = _spread(data, n)
+    some = evenly(data, n)
     x = {k: torch.stack([s[k] for s in some]) for k in some[0]}
     def scores(fused): return dict(SAM=float(sam(x["gt"] * full, fused * full).mean()), ERGAS=float(ergas(x["gt"] * full, fused * full).mean()))
     def validate(net):
