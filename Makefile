@@ -1,4 +1,5 @@
-# Two commands: `make reproduce` remakes every table and figure, `make test` tests everything. `make help` lists the rest.
+# Two commands: `make reproduce` remakes every table and figure, `make test` tests everything.
+# `make help` lists the rest.
 .DEFAULT_GOAL := help
 .PHONY: help reproduce reproduce-alone test bench lab readme constraints hooks clean
 SHELL := /bin/bash
@@ -10,6 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
 VENV   := .venv
 BIN    := $(abspath $(VENV))/bin
 READY  := $(VENV)/.ready
+NO_PYTHON := No Python 3.10, 3.11 or 3.12 found. Install one, or say where it is:
 export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -18,7 +20,7 @@ help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1|/' | column -t -s '|'
 
 $(READY): requirements.txt constraints.txt settings.ini setup.py
-	@test -n "$(PYTHON)" || { echo "No Python 3.10, 3.11 or 3.12 found. Install one, or say where it is: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON) make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	@echo "Making $(VENV) with $$($(PYTHON) --version) (a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --progress-bar off -r requirements.txt -c constraints.txt -e .
@@ -28,7 +30,8 @@ data: $(READY) data.dvc
 	@dvc pull --quiet data.dvc
 	@touch data
 
-# Runs a command unless another one holds the lock. Whatever the command starts holds it too, so that it is free when the last of them has ended, however it ended.
+# Runs a command unless another one holds the lock.
+# Whatever the command starts holds it too, so that it is free when the last of them has ended, however it ended.
 define ALONE
 import fcntl, os, subprocess, sys
 os.makedirs(".dvc/tmp", exist_ok=True)
@@ -36,8 +39,11 @@ lock = open(".dvc/tmp/reproduce", "a+")
 try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except OSError:
     lock.seek(0)
-    sys.exit(f"Another `make reproduce` is at work in this folder (process {lock.read().strip()}). Wait until it is done, or stop it; nothing was changed.")
-lock.truncate(0); lock.write(str(os.getpid())); lock.flush()
+    holder = f"Another `make reproduce` is at work in this folder (process {lock.read().strip()})."
+    sys.exit(f"{holder} Wait until it is done, or stop it; nothing was changed.")
+lock.truncate(0)
+lock.write(str(os.getpid()))
+lock.flush()
 sys.exit(subprocess.run(sys.argv[1:], pass_fds=[lock.fileno()]).returncode)
 endef
 export ALONE
@@ -45,8 +51,10 @@ export ALONE
 reproduce: ## remake every table and figure (PROFILE=ci|demo|paper picks another profile)
 	@$(or $(PYTHON),python3) -c "$$ALONE" $(MAKE) --no-print-directory reproduce-alone
 
-# What is out of date goes two stages at a time, of one thread each: these networks are too small to be shared out. Groups wait for each other, the stages of a group do not.
-# Not where $LAUNCH starts several processes already, and not where nothing is to be done. Whatever is left after the pairs is left to DVC.
+# What is out of date goes two stages at a time, of one thread each: these networks are too small to be shared out.
+# Groups wait for each other, the stages of a group do not.
+# Not where $LAUNCH starts several processes already, and not where nothing is to be done.
+# Whatever is left after the pairs is left to DVC.
 reproduce-alone: $(READY) data
 	@ssdiff-study mend
 ifdef PROFILE
@@ -55,7 +63,8 @@ endif
 	@nbdev_clean
 	@test -n "$${LAUNCH:-}" || dvc status --quiet || \
 		for group in prepare 'pretrain|ablate|baseline' finetune 'evaluate|generalize|steps|parts' 'tables|figures'; do \
-		{ dvc status 2>/dev/null || true; } | sed -nE "s/^(($$group)(@.+)?):$$/\1/p" | xargs -r -P 2 -n 1 dvc --wait-for-lock repro --single-item; done
+		{ dvc status 2>/dev/null || true; } | sed -nE "s/^(($$group)(@.+)?):$$/\1/p" | \
+			xargs -r -P 2 -n 1 dvc --wait-for-lock repro --single-item; done
 	@dvc repro
 	@rm -rf results/checkpoints
 	@ssdiff-study show

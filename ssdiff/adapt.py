@@ -35,8 +35,10 @@ def reduced_window(scene:Scene,
     if not part.within(part.box.grow(-4*_AROUND)).valid.all(): return None
     ms, pan = decimate(mtf_blur(part.ms, sensor)), bicubic_reduce(part.pan)
     fine, coarse = (slice(a, a + n) for a, n in ((_AROUND, side), (k, side//4)))
-    images = dict(gt=part.ms[:, fine, fine], ms=ms[:, coarse, coarse], lms=upsample23(ms)[:, fine, fine], pan=pan[:, fine, fine])
-    return {name: torch.from_numpy(np.ascontiguousarray(v/sensor.full_scale, dtype=np.float32)) for name, v in images.items()}
+    images = dict(gt=part.ms[:, fine, fine], ms=ms[:, coarse, coarse],
+                  lms=upsample23(ms)[:, fine, fine], pan=pan[:, fine, fine])
+    share = lambda x: torch.from_numpy(np.ascontiguousarray(x/sensor.full_scale, dtype=np.float32))
+    return {name: share(x) for name, x in images.items()}
 
 # %% ../nbs/lib/42_adapt.ipynb #42010
 class TooSmallError(ValueError): "A scene has too few complete windows to learn from."
@@ -56,15 +58,17 @@ def training_windows(scene:Scene,
     boxes = [b for b in windows(scene.shape, 4*side) if b.h == b.w == 4*side]
     order = np.random.default_rng(seed).permutation(len(boxes))
     found, flat = (reduced_window(scene, sensor, boxes[i].y//4, boxes[i].x//4, side) for i in order), Counter()
-    def useful(s): names = [] if s is None else _flat(s, sensor); flat.update(names); return s is not None and not names
+    def useful(s):
+        names = [] if s is None else _flat(s, sensor)
+        flat.update(names)
+        return s is not None and not names
     samples = list(islice(filter(useful, found), count))
     if len(samples) < 2:
         why = f" (in others one value is all there is of {', '.join(flat)})" if flat else ""
-        raise TooSmallError(
-            f"the scene has {len(samples)} complete windows of {4*side}x{4*side} PAN pixels "
-            f"with detail in all bands{why}, "
-            f"adapting needs at least two; leave adapt out for {'such' if flat else 'so small'} a scene"
-        )
+        kind = "such" if flat else "so small"
+        raise TooSmallError(f"the scene has {len(samples)} complete windows of {4*side}x{4*side} PAN pixels "
+                            f"with detail in all bands{why}, "
+                            f"adapting needs at least two; leave adapt out for {kind} a scene")
     held = max(1, len(samples)//6)
     return samples[held:], samples[:held]
 
@@ -82,8 +86,10 @@ class _Best:
     def __call__(self, net):
         scores = self.score(net)
         self.history.append(scores["ERGAS"])
-        if scores["ERGAS"] < self.best: self.keep(net, scores); self.since = 0
-        else: self.since += 1
+        self.since += 1
+        if scores["ERGAS"] < self.best:
+            self.keep(net, scores)
+            self.since = 0
         if self.since >= self.patience: raise _Enough
         return scores
 
@@ -101,19 +107,25 @@ def adapt(net:SSDiff,         # Variant V5, trained; left as it is
           keep=None,          # Path for the weights
           track=lambda it, **_: it, # Shows progress
          ) -> SSDiff: # In evaluation mode; `.meta["adapted"]` says what was gained
-    "Fine-tune a network on a scene's own reduced-resolution pair. ValueError for a network without two branches; TooSmallError for too small a scene."
+    """Fine-tune a network on a scene's own reduced-resolution pair
+
+    ValueError for a network without two branches; TooSmallError for too small a scene."""
     if not isinstance(net, SSDiff): raise ValueError(f"adapt is for SSDiff, not {type(net).__name__}; leave it out")
     parameter_groups(net)
     learn, held = training_windows(scene, sensor, net.window, seed=seed)
     device, meta, net, diffusion = next(net.parameters()).device, net.meta, deepcopy(net), diffusion_of(net)
     whole = lambda k: torch.cat([x[k] for x in (*learn, *held)], 2)[None]
-    units = diffusion.units(whole("pan"), whole("ms")) if diffusion.normalise else None # the reduced pair's own, as the network knows them
+    # the reduced pair's own, as the network knows them
+    units = diffusion.units(whole("pan"), whole("ms")) if diffusion.normalise else None
     best = _Best(net, validation(sampled(diffusion, units=units), held, sensor), patience)
     if units: learn = [in_units(x, units) for x in learn]
     before = best.best
     ticks = iter(track(range(iterations), total=iterations, description="adapting"))
-    def turn(net, i): next(ticks, None); return phase(net, phase_at(i, mode))
-    trainer = Trainer(net, diffusion.loss, learn, draw=diffusion.draw, iterations=iterations, batch=min(batch, len(learn)), patch=net.window, lr=lr, schedule="constant", ema=0,
+    def turn(net, i):
+        next(ticks, None)
+        return phase(net, phase_at(i, mode))
+    trainer = Trainer(net, diffusion.loss, learn, draw=diffusion.draw, iterations=iterations,
+                      batch=min(batch, len(learn)), patch=net.window, lr=lr, schedule="constant", ema=0,
                       seed=seed, turn=turn, validate=best, validate_every=min(every, iterations))
     try: trainer.fit(progress=False)
     except (_Enough, DivergedError): pass

@@ -37,7 +37,10 @@ HEAD = 16  # S', channels of one attention head
 _PARTS = r"""
 #include <cmath>
 #include <immintrin.h>
-enum { S = 16, TILE = 128 };  // channels of a head and queries side by side; keys at a time, their scores fit the first cache
+enum {
+    S = 16,      // channels of a head, and queries side by side
+    TILE = 128,  // keys at a time; their scores fit the first cache
+};
 static const float LOG2E = 1.44269504f, NEAR = 100;  // scores of 2^-100 … 2^100 can be added up as they are
 
 // S numbers side by side, in as many registers as it takes
@@ -55,13 +58,27 @@ struct Lanes {
     Part part[N];
     float &operator[](int i) { return ((float *)part)[i]; }
 };
-template <class F> static inline Lanes each(F f) { Lanes r; for (int i = 0; i < N; i++) r.part[i] = f(i); return r; }
+template <class F> static inline Lanes each(F f) {
+    Lanes r;
+    for (int i = 0; i < N; i++) r.part[i] = f(i);
+    return r;
+}
 static inline Lanes all(float x) { return each([&](int) { return Part{} + x; }); }
-static inline Lanes operator+(const Lanes &a, const Lanes &b) { return each([&](int i) { return a.part[i] + b.part[i]; }); }
-static inline Lanes operator-(const Lanes &a, const Lanes &b) { return each([&](int i) { return a.part[i] - b.part[i]; }); }
-static inline Lanes operator*(const Lanes &a, const Lanes &b) { return each([&](int i) { return a.part[i] * b.part[i]; }); }
-static inline Lanes operator*(const Lanes &a, float b) { return each([&](int i) { return a.part[i] * b; }); }
-static inline Lanes max(const Lanes &a, const Lanes &b) { return each([&](int i) { return a.part[i] > b.part[i] ? a.part[i] : b.part[i]; }); }
+static inline Lanes operator+(const Lanes &a, const Lanes &b) {
+    return each([&](int i) { return a.part[i] + b.part[i]; });
+}
+static inline Lanes operator-(const Lanes &a, const Lanes &b) {
+    return each([&](int i) { return a.part[i] - b.part[i]; });
+}
+static inline Lanes operator*(const Lanes &a, const Lanes &b) {
+    return each([&](int i) { return a.part[i] * b.part[i]; });
+}
+static inline Lanes operator*(const Lanes &a, float b) {
+    return each([&](int i) { return a.part[i] * b; });
+}
+static inline Lanes max(const Lanes &a, const Lanes &b) {
+    return each([&](int i) { return a.part[i] > b.part[i] ? a.part[i] : b.part[i]; });
+}
 
 // The bits of 2^(i / WIDE), less the i that power2 adds
 #if defined(__AVX512F__)
@@ -71,11 +88,15 @@ static inline Bits pick(Bits table, Bits i) { return (Bits)_mm256_permutevar8x32
 #endif
 static const Bits TABLE = [] {
     Bits t;
-    for (int i = 0; i < WIDE; i++) { float x = std::exp2((float)i / WIDE); t[i] = *(int *)&x - (i << (23 - BITS)); }
+    for (int i = 0; i < WIDE; i++) {
+        float x = std::exp2((float)i / WIDE);
+        t[i] = *(int *)&x - (i << (23 - BITS));
+    }
     return t;
 }();
 
-// 2^x for -126 <= x <= 126. Adding 1.5 * 2^23 / WIDE rounds to a multiple of 1 / WIDE and leaves it in the low bits, those of the fraction last
+// 2^x for -126 <= x <= 126. Adding 1.5 * 2^23 / WIDE rounds to a multiple of 1 / WIDE
+// and leaves it in the low bits, those of the fraction last
 static inline Part power2(Part x) {
     const float far = 12582912.f / WIDE;
     Part near = x + far, f = x - (near - far);
@@ -86,11 +107,13 @@ static inline Part power2(Part x) {
 static inline Lanes power2(const Lanes &x) { return each([&](int i) { return power2(x.part[i]); }); }
 
 // out[i] (+)= sum_j a[i][j] b[j] for U rows at once, whose sums do not wait for each other
-template <int U> static inline void few_rows(float *out, long out_row, const float *a, long a_row, const Lanes *b, bool add) {
+template <int U>
+static inline void few_rows(float *out, long out_row, const float *a, long a_row, const Lanes *b, bool add) {
     Lanes sum[U];
     for (int u = 0; u < U; u++) sum[u] = add ? *(const Lanes *)(out + u * out_row) : Lanes{};
     #pragma GCC unroll 16
-    for (int j = 0; j < S; j++) for (int u = 0; u < U; u++) sum[u] = sum[u] + b[j] * a[u * a_row + j];
+    for (int j = 0; j < S; j++)
+        for (int u = 0; u < U; u++) sum[u] = sum[u] + b[j] * a[u * a_row + j];
     for (int u = 0; u < U; u++) *(Lanes *)(out + u * out_row) = sum[u];
 }
 static inline void rows_times(float *out, long out_row, const float *a, long a_row, const Lanes *b, int m, bool add) {
@@ -115,22 +138,30 @@ template <class P> static inline void outer(Lanes *out, P p, const float *a, lon
 // S tokens and their transpose; zeros past the last
 static inline void take(Lanes *rows, Lanes *columns, const float *x, long row, long left) {
     for (int i = 0; i < S; i++) rows[i] = i < left ? *(const Lanes *)(x + i * row) : Lanes{};
-    for (int i = 0; i < S; i++) for (int j = 0; j < S; j++) columns[j][i] = rows[i][j];
+    for (int i = 0; i < S; i++)
+        for (int j = 0; j < S; j++) columns[j][i] = rows[i][j];
 }
 """
 
 # %% ../nbs/lib/09_apfm.ipynb #09012c
 _FORWARD = r"""
-extern "C" void forward(const float *q, const float *k, const float *v, float *o, float *norm, const float *reach, long batch, long heads, long n, int threads) {
-    long row = heads * S, blocks = (n + S - 1) / S;  // tensors are (batch, n, heads, S), reach is (batch, heads, S)
+// Tensors are (batch, n, heads, S), reach is (batch, heads, S)
+extern "C" void forward(const float *q, const float *k, const float *v, float *o, float *norm, const float *reach,
+                        long batch, long heads, long n, int threads) {
+    long row = heads * S, blocks = (n + S - 1) / S;
     #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
     for (long job = 0; job < batch * heads * blocks; job++) {
-        long head = job / blocks, first = job % blocks * S, left = n - first < S ? n - first : S, base = head / heads * n * row + head % heads * S;
+        long head = job / blocks, first = job % blocks * S, left = n - first < S ? n - first : S;
+        long base = head / heads * n * row + head % heads * S;
         Lanes rows[S], qt[S], ot[S] = {}, top = {}, total = {}, p[TILE];
         take(rows, qt, q + base + first * row, row, left);
         for (Lanes &x : qt) x = x * (LOG2E / std::sqrt((float)S));
         float most = 0;
-        for (int i = 0; i < S; i++) { float sum = 0; for (int j = 0; j < S; j++) sum += std::fabs(qt[j][i]) * reach[head * S + j]; most = sum <= most ? most : sum; }
+        for (int i = 0; i < S; i++) {
+            float sum = 0;
+            for (int j = 0; j < S; j++) sum += std::fabs(qt[j][i]) * reach[head * S + j];
+            most = sum <= most ? most : sum;
+        }
         bool far = !(most <= NEAR);
         if (far) top = all(-1e30f);
         for (long t = 0; t < n; t += TILE) {
@@ -145,7 +176,11 @@ extern "C" void forward(const float *q, const float *k, const float *v, float *o
                 for (Lanes &x : ot) x = x * fade;
             }
             Lanes sum = {};
-            outer(ot, [&](int i) { Lanes x = power2(p[i]); sum = sum + x; return x; }, v + base + t * row, row, m);
+            outer(ot, [&](int i) {
+                Lanes x = power2(p[i]);
+                sum = sum + x;
+                return x;
+            }, v + base + t * row, row, m);
             total = total + sum;
         }
         for (int i = 0; i < left; i++) {
@@ -158,33 +193,46 @@ extern "C" void forward(const float *q, const float *k, const float *v, float *o
 
 # %% ../nbs/lib/09_apfm.ipynb #09012e
 _BACKWARD = r"""
-extern "C" void backward(const float *q, const float *k, const float *v, const float *o, const float *norm, const float *go,
-                         float *gq, float *gk, float *gv, long batch, long heads, long n, int threads) {
+extern "C" void backward(const float *q, const float *k, const float *v, const float *o, const float *norm,
+                         const float *go, float *gq, float *gk, float *gv,
+                         long batch, long heads, long n, int threads) {
     long row = heads * S;
     float scale = 1 / std::sqrt((float)S);
     #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (long head = 0; head < batch * heads; head++) for (long first = 0; first < n; first += S) {
-        long left = n - first < S ? n - first : S, base = head / heads * n * row + head % heads * S, here = base + first * row;
+        long left = n - first < S ? n - first : S;
+        long base = head / heads * n * row + head % heads * S, here = base + first * row;
         Lanes qr[S], qt[S], gr[S], gt[S], our[S], ot[S], gqt[S] = {}, dot = {}, l = {}, p[TILE], d[TILE];
-        take(qr, qt, q + here, row, left); take(gr, gt, go + here, row, left); take(our, ot, o + here, row, left);
-        for (int j = 0; j < S; j++) { dot = dot + gt[j] * ot[j]; qr[j] = qr[j] * scale; qt[j] = qt[j] * (LOG2E * scale); }
+        take(qr, qt, q + here, row, left);
+        take(gr, gt, go + here, row, left);
+        take(our, ot, o + here, row, left);
+        for (int j = 0; j < S; j++) {
+            dot = dot + gt[j] * ot[j];
+            qr[j] = qr[j] * scale;
+            qt[j] = qt[j] * (LOG2E * scale);
+        }
         for (int i = 0; i < left; i++) l[i] = norm[head * n + first + i];
         for (long t = 0; t < n; t += TILE) {
             int m = n - t < TILE ? n - t : TILE;
             long there = base + t * row;
             rows_times((float *)p, S, k + there, row, qt, m, false);
             rows_times((float *)d, S, v + there, row, gt, m, false);
-            outer(gqt, [&](int i) { p[i] = power2(max(all(-126), p[i] - l)); return d[i] = p[i] * (d[i] - dot); }, k + there, row, m);
+            outer(gqt, [&](int i) {
+                p[i] = power2(max(all(-126), p[i] - l));
+                return d[i] = p[i] * (d[i] - dot);
+            }, k + there, row, m);
             rows_times(gk + there, row, (float *)d, S, qr, m, true);
             rows_times(gv + there, row, (float *)p, S, gr, m, true);
         }
-        for (int i = 0; i < left; i++) for (int j = 0; j < S; j++) gq[here + i * row + j] = gqt[j][i] * scale;
+        for (int i = 0; i < left; i++)
+            for (int j = 0; j < S; j++) gq[here + i * row + j] = gqt[j][i] * scale;
     }
 }
 """
 
 # %% ../nbs/lib/09_apfm.ipynb #09012g
-_FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-strict-aliasing -fopenmp -fPIC -shared".split()  # no -ffast-math: sums keep their order
+# No -ffast-math: sums keep their order
+_FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-strict-aliasing -fopenmp -fPIC -shared".split()
 
 @functools.cache
 def kernel() -> ctypes.CDLL: # With `forward` and `backward`, or None
@@ -198,26 +246,31 @@ def kernel() -> ctypes.CDLL: # With `forward` and `backward`, or None
 def _compiled(compiler):
     "Where the library lies; compiled if it is not there"
     source, cpu = _PARTS + _FORWARD + _BACKWARD, Path("/proc/cpuinfo")
-    flags = [line for line in cpu.read_text().splitlines() if line.startswith(("flags", "Features"))][:1] if cpu.exists() else []
-    key = hashlib.sha256(repr((source, compiler, _FLAGS, platform.machine(), platform.processor(), flags)).encode()).hexdigest()[:16]
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    flags = [line for line in lines if line.startswith(("flags", "Features"))][:1]
+    origin = repr((source, compiler, _FLAGS, platform.machine(), platform.processor(), flags))
+    key = hashlib.sha256(origin.encode()).hexdigest()[:16]
     path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssdiff" / f"attention-{key}.so"
     if path.exists(): return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    command = [compiler, *_FLAGS, "-x", "c++", "-", "-o", str(part)]
     try:
-        subprocess.run([compiler, *_FLAGS, "-x", "c++", "-", "-o", str(part)], input=source, text=True, check=True, capture_output=True, timeout=300)
+        subprocess.run(command, input=source, text=True, check=True, capture_output=True, timeout=300)
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
     return path
 
 # %% ../nbs/lib/09_apfm.ipynb #09012h
 class _Attention(torch.autograd.Function):
-    "softmax(q kᵀ/√S') v by the kernel, on (N, heads, n, 16) as everywhere here; inside, (N, n, heads, 16), which is how they lie in memory"
+    "softmax(q kᵀ/√S') v by the kernel, on (N, heads, n, 16) as everywhere here"
+    # inside, (N, n, heads, 16), which is how they lie in memory
     @staticmethod
     def forward(ctx, q, k, v):
         q, k, v = (x.transpose(1, 2).contiguous() for x in (q, k, v))
         out, norm = torch.empty_like(q), q.new_empty(q.shape[:3])
-        _call(kernel().forward, q, k, v, out, norm, torch.maximum(k.amax(1), -k.amin(1)))  # the furthest that each channel of the keys reaches
+        reach = torch.maximum(k.amax(1), -k.amin(1))  # the furthest that each channel of the keys reaches
+        _call(kernel().forward, q, k, v, out, norm, reach)
         ctx.save_for_backward(q, k, v, out, norm)
         return out.transpose(1, 2)
 
@@ -231,7 +284,8 @@ class _Attention(torch.autograd.Function):
 
 def _call(f, q, *others):
     n, length, heads, _ = q.shape
-    f(*(ctypes.c_void_p(x.data_ptr()) for x in (q, *others)), *map(ctypes.c_long, (n, heads, length)), torch.get_num_threads())
+    pointers, sizes = (ctypes.c_void_p(x.data_ptr()) for x in (q, *others)), map(ctypes.c_long, (n, heads, length))
+    f(*pointers, *sizes, torch.get_num_threads())
 
 # %% ../nbs/lib/09_apfm.ipynb #09012i
 def attend(q:Tensor, # Queries, (..., n, S')
@@ -239,7 +293,8 @@ def attend(q:Tensor, # Queries, (..., n, S')
            v:Tensor, # Values
           ) -> Tensor: # softmax(q kᵀ/√S') v, (..., n, S')
     "Fused attention: the kernel's for heads of 16 single-precision channels on the processor, else PyTorch's"
-    ours = q.ndim == 4 and q.shape[-1] == HEAD and q.shape == k.shape == v.shape and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in (q, k, v))
+    shaped = q.ndim == 4 and q.shape[-1] == HEAD and q.shape == k.shape == v.shape
+    ours = shaped and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in (q, k, v))
     return _Attention.apply(q, k, v) if ours and kernel() else F.scaled_dot_product_attention(q, k, v)
 
 # %% ../nbs/lib/09_apfm.ipynb #09013
@@ -269,8 +324,11 @@ class APFM(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.to_a, self.to_b, self.to_c, self.to_d = (nn.Linear(width, width, bias=False) for _ in "abcd")
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width // 2), nn.LeakyReLU(), nn.Linear(width // 2, width))
-        for last in (self.out, self.mlp[-1]): nn.init.zeros_(last.weight); nn.init.zeros_(last.bias)
+        half = width // 2
+        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, half), nn.LeakyReLU(), nn.Linear(half, width))
+        for last in (self.out, self.mlp[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         self.phase = None  # the branch whose gradients may pass (section 4.4); None: both
 
     def heads(self, x): return x.unflatten(-1, (-1, HEAD)).transpose(1, 2)      # (N, n, c) → (N, c/16, n, 16)

@@ -33,8 +33,10 @@ from .network import SSDiff
 def written_out(fmim:bool=True # FMIM too, not only the attention
                ):
     "Put the printed formulas in the place of the fast ones"
-    with mock.patch.object(ssdiff.apfm, "alternate", lambda ta, tb, tc, td, phase=None: ssdiff.apfm.alternate_written(ta, tb, tc, td)), \
-         mock.patch.object(ssdiff.fmim, "filter_low", ssdiff.fmim.filter_written if fmim else ssdiff.fmim.filter_low): yield
+    attention = lambda ta, tb, tc, td, phase=None: ssdiff.apfm.alternate_written(ta, tb, tc, td)
+    low = ssdiff.fmim.filter_written if fmim else ssdiff.fmim.filter_low
+    with mock.patch.object(ssdiff.apfm, "alternate", attention), mock.patch.object(ssdiff.fmim, "filter_low", low):
+        yield
 
 # %% ../nbs/lib/50_bench.ipynb #50008
 def forward(device, size:int=64, batch:int=12):
@@ -46,7 +48,10 @@ def training(device, size:int=64, batch:int=12):
     "One step of training: loss, gradients, AdamW"
     net, b, d = SSDiff().to(device), _images(device, batch, size), Diffusion()
     opt = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0, fused=True)
-    def run(): opt.zero_grad(); d.loss(net, b).backward(); opt.step()
+    def run():
+        opt.zero_grad()
+        d.loss(net, b).backward()
+        opt.step()
     return run
 
 def image(device, size:int=256, steps:int=1):
@@ -59,6 +64,8 @@ def _images(device, batch, size): return {k: x.to(device) for k, x in toy_batch(
 TASKS = dict(forward=forward, training=training, image=image)
 
 # %% ../nbs/lib/50_bench.ipynb #50011
+_CHILD = "import sys, json, ssdiff.bench as b; print(json.dumps(b._run(**json.loads(sys.argv[1]))))"
+
 def measure(task:str,           # One of TASKS
             version:str="fast", # "fast", what runs by default; "pytorch", with its attention; "written"; or "gpu"
             repeats:int=1,      # The fastest is reported
@@ -70,18 +77,21 @@ def measure(task:str,           # One of TASKS
     job = dict(task=task, version=version, repeats=repeats, threads=threads, shape=shape)
     if not alone: return _run(**job)
     env = {**os.environ, "OMP_WAIT_POLICY": "passive", **({"SSDIFF_KERNEL": "0"} if version == "pytorch" else {})}
-    done = subprocess.run([sys.executable, "-c", "import sys, json, ssdiff.bench as b; print(json.dumps(b._run(**json.loads(sys.argv[1]))))", json.dumps(job)], env=env, capture_output=True, text=True)
+    command = [sys.executable, "-c", _CHILD, json.dumps(job)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode: raise RuntimeError(f"{task} {version} {shape} failed: " + done.stderr.strip()[-300:])
     return json.loads(done.stdout.splitlines()[-1])
 
 def _memory():
     "Most memory that this process has had so far, in MiB"
     try: return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-    except (OSError, TypeError): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # which a process inherits from the one that started it
+    # the second best: a process inherits this figure from the one that started it
+    except (OSError, TypeError): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 def _run(task, version, repeats, threads, shape):
     "What the process does"
-    torch.set_num_threads(threads); torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
     device = "cuda" if version == "gpu" else "cpu"
     run, start, wall, cpu = TASKS[task](device, **shape), _memory(), [], []
     with written_out() if version == "written" else nullcontext():
@@ -89,7 +99,8 @@ def _run(task, version, repeats, threads, shape):
             w, c = time.perf_counter(), time.process_time()
             run()
             if device == "cuda": torch.cuda.synchronize()
-            wall.append(time.perf_counter() - w); cpu.append((time.process_time() - c) / threads)
+            wall.append(time.perf_counter() - w)
+            cpu.append((time.process_time() - c) / threads)
     memory = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else _memory() - start
     return dict(wall=min(wall), cpu=min(cpu), memory=memory)
 
@@ -97,15 +108,16 @@ def _run(task, version, repeats, threads, shape):
 def race(task:str,
          versions:tuple=("fast", "pytorch", "written"), # The last one is what the others are held against
          rounds:int=2,      # Each runs so often, in turn; the best counts
-         alike:dict={},     # Version → (what of its shape differs, by what its times are multiplied to make up for that)
+         alike:dict={},     # Version → (what differs in its shape, by what its times are multiplied to make up for it)
          **how,             # Of `measure`
-        ) -> pd.DataFrame:  # A row a version: wall, cpu, memory, and how many times faster than the last
-    "Versions of a task against each other, turn by turn"
+        ) -> pd.DataFrame:  # One row per version: wall, cpu, memory, and how many times faster than the last
+    "Versions of a task against each other, in turn"
     turns = [(v, measure(task, v, **{**how, **alike.get(v, ({}, 1))[0]})) for _ in range(rounds) for v in versions]
     rows = pd.DataFrame([dict(version=v, **r) for v, r in turns]).groupby("version").min().loc[list(versions)]
     for v, (_, factor) in alike.items(): rows.loc[v, ["wall", "cpu"]] *= factor
     last = rows.loc[versions[-1]]
-    return rows.assign(faster=last["wall"] / rows["wall"], faster_cpu=last["cpu"] / rows["cpu"], memory_share=rows["memory"] / last["memory"])
+    faster, faster_cpu = (last[clock] / rows[clock] for clock in ("wall", "cpu"))
+    return rows.assign(faster=faster, faster_cpu=faster_cpu, memory_share=rows["memory"] / last["memory"])
 
 # %% ../nbs/lib/50_bench.ipynb #50016
 def peaks(n:int=2048,      # Side of the matrices
@@ -114,12 +126,14 @@ def peaks(n:int=2048,      # Side of the matrices
          ) -> dict:        # flops and bytes, both a second
     "What this machine reaches in one large product and in one large copy"
     a, b = torch.rand(2, n, n)
-    x = torch.zeros(mib * 2**18); y = torch.empty_like(x).copy_(x)
+    x = torch.zeros(mib * 2**18)
+    y = torch.empty_like(x).copy_(x)
     fastest = lambda f: min(_seconds(f) for _ in range(repeats))
     return dict(flops=2 * n**3 / fastest(lambda: a @ b), bytes=2 * x.nbytes / fastest(lambda: y.copy_(x)))
 
 def _seconds(f):
-    start = time.perf_counter(); f()
+    start = time.perf_counter()
+    f()
     return time.perf_counter() - start
 
 # %% ../nbs/lib/50_bench.ipynb #50019
@@ -153,7 +167,8 @@ class _Watch:
     def function(self, part, f, operations):
         "f, watched"
         def run(*args):
-            start = time.perf_counter(); out = f(*args)
+            start = time.perf_counter()
+            out = f(*args)
             self.add(part, time.perf_counter() - start, operations(args), _bytes(*args, *out))
             return out
         return run
@@ -161,7 +176,9 @@ class _Watch:
     def layer(self, layer):
         "Hooks on a layer; to be removed"
         def before(layer, args): layer.start = time.perf_counter()
-        def after(layer, args, y): self.add(_KINDS[type(layer)], time.perf_counter() - layer.start, _operations(layer, args[0], y), _bytes(*args, y, *layer.parameters()))
+        def after(layer, args, y):
+            took = time.perf_counter() - layer.start
+            self.add(_KINDS[type(layer)], took, _operations(layer, args[0], y), _bytes(*args, y, *layer.parameters()))
         return [layer.register_forward_pre_hook(before), layer.register_forward_hook(after)]
 
 # %% ../nbs/lib/50_bench.ipynb #50023
@@ -169,21 +186,25 @@ def parts(net:SSDiff,
           batch:dict,        # Its images
           machine:dict,      # As `peaks` returns it
           repeats:int=3,     # The fastest call counts
-         ) -> pd.DataFrame:  # A row a part: seconds, share, GFLOP, MB, GFLOP/s, GB/s, near
+         ) -> pd.DataFrame:  # One row per part: seconds, share, GFLOP, MB, GFLOP/s, GB/s, near
     "What the parts of a forward pass take, and how near each comes to the machine's bounds"
     table = min((_watched(net, batch) for _ in range(1 + repeats)), key=lambda t: t.loc["all", "seconds"])
-    bound = pd.concat([table["GFLOP"] * 1e9 / machine["flops"], table["MB"] * 1e6 / machine["bytes"]], axis=1).max(axis=1)
+    least = [table["GFLOP"] * 1e9 / machine["flops"], table["MB"] * 1e6 / machine["bytes"]]
+    bound = pd.concat(least, axis=1).max(axis=1)
     bound["all"] = bound.drop("all").sum()
-    return table.assign(share=table["seconds"] / table.loc["all", "seconds"], rate=table["GFLOP"] / table["seconds"], bandwidth=table["MB"] / 1e3 / table["seconds"], near=bound / table["seconds"])
+    took = table["seconds"]
+    return table.assign(share=took / took["all"], rate=table["GFLOP"] / took, bandwidth=table["MB"] / 1e3 / took,
+        near=bound / took)
 
 @torch.no_grad()
 def _watched(net, b):
     watch = _Watch()
     attended = lambda t: attention_flops(len(t[0]), t[0].shape[1], t[0].shape[2])
-    modulated = lambda t: 4 * t[0].numel() * 8                       # two products with the eight lowest modes
+    modulated = lambda t: 4 * t[0].numel() * 8  # two products with the eight lowest modes
     hooks = [h for layer in net.modules() if type(layer) in _KINDS for h in watch.layer(layer)]
-    with mock.patch.object(ssdiff.apfm, "alternate", watch.function("attention", ssdiff.apfm.alternate, attended)), \
-         mock.patch.object(ssdiff.network, "fmim", watch.function("FMIM", ssdiff.network.fmim, modulated)):
+    attention = watch.function("attention", ssdiff.apfm.alternate, attended)
+    modulation = watch.function("FMIM", ssdiff.network.fmim, modulated)
+    with mock.patch.object(ssdiff.apfm, "alternate", attention), mock.patch.object(ssdiff.network, "fmim", modulation):
         whole = _seconds(lambda: net(b["lms"], 500, b["pan"], b["lms"], b["ms"]))
     for h in hooks: h.remove()
     table = pd.DataFrame.from_dict(watch.parts, "index", columns=["seconds", "GFLOP", "MB"])

@@ -47,7 +47,8 @@ class Conditioned(nn.Module):
         self.time = nn.Sequential(nn.SiLU(), nn.Linear(EMBEDDING, width))
         self.norm, self.act = Norm(GROUPS, width), nn.SiLU()
         self.conv = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv.weight); nn.init.zeros_(self.conv.bias)
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
 
     def forward(self, x, emb): return self.conv(self.act(self.norm(x) + self.time(emb)[:, :, None, None]))
 
@@ -56,7 +57,8 @@ class Stem(nn.Module):
     "The first convolution of a branch, conditioned on time"
     def __init__(self,
                  inputs:int, # Channels of the inputs together
-                 width:int=32): # Channels out
+                 width:int=32, # Channels out
+                ):
         super().__init__()
         self.conv, self.conditioned = nn.Conv2d(inputs, width, 3, padding=1), Conditioned(width)
 
@@ -67,7 +69,8 @@ class ResBlock(nn.Module):
     "conv c→c/2, LeakyReLU, conv c/2→c, conditioned on time, plus the input"
     def __init__(self, width:int): # Channels in and out
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1), nn.LeakyReLU(), nn.Conv2d(width // 2, width, 3, padding=1))
+        self.body = nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1), nn.LeakyReLU(),
+                                  nn.Conv2d(width // 2, width, 3, padding=1))
         self.conditioned = Conditioned(width)
 
     def forward(self, x, emb): return x + self.conditioned(self.body(x), emb)
@@ -84,7 +87,8 @@ class Up(nn.Module):
     "Twice the size, half the width, plus the branch's own skip"
     def __init__(self, width:int): # Channels out
         super().__init__()
-        self.up, self.conv, self.act = nn.ConvTranspose2d(2 * width, width, 2, stride=2), nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU()
+        self.up = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
+        self.conv, self.act = nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU()
 
     def forward(self, x, skip): return self.act(self.conv(self.act(self.up(x)) + skip))
 
@@ -95,7 +99,8 @@ class Branch(nn.Module):
     "Stem, ways down and up, and residual blocks where asked for"
     def __init__(self,
                  inputs:int, # Channels the stem sees
-                 blocks:bool): # The spatial branch has residual blocks
+                 blocks:bool, # The spatial branch has residual blocks
+                ):
         super().__init__()
         self.stem = Stem(inputs, WIDTHS[0])
         self.blocks = nn.ModuleList(ResBlock(c) for c in WIDTHS[:4]) if blocks else None

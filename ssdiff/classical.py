@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from scipy.optimize import nnls
 
 from .images import as_batches, as_double, check_grids
-from .resampling import bicubic_reduce, decimate, gauss_blur, lowpass, mtf_blur, mtf_kernel, pan_mtf_blur, upsample23
+from .resampling import bicubic_reduce, decimate, gauss_blur, lowpass
+from .resampling import mtf_blur, mtf_kernel, pan_mtf_blur, upsample23
 from .sensors import fit_sensor
 
 # %% ../nbs/lib/33_classical.ipynb #cell-007
 def _inputs(ms, pan, sensor, ratio:int) -> tuple: # LMS, PAN in float64 (N,·,·,·), the Sensor, the way back
-    "The pair checked against each other and the sensor; ValueError names what does not fit. Fewer bands than the sensor: its first, with a warning."
+    "The pair checked against each other and the sensor, which is cut to its first bands, with a warning, if need be."
     m, p, restore = as_batches(ms=ms, pan=pan)
     check_grids(m, p, ratio)
     s = fit_sensor(sensor, m.shape[1], "ms")
@@ -41,7 +42,8 @@ class Statistics:
 
     def __add__(self, other:"Statistics") -> "Statistics":
         stack = lambda name, dim: torch.cat([getattr(self, name), getattr(other, name)], dim)
-        return Statistics(torch.linalg.qr(stack("factor", 1), mode="r").R, _smallest(stack("lowest", 2), self.keep), self.keep)
+        factor = torch.linalg.qr(stack("factor", 1), mode="r").R
+        return Statistics(factor, _smallest(stack("lowest", 2), self.keep), self.keep)
 
     @property
     def pixels(self) -> int: return round(self.factor[0, 0, 0].item()**2)
@@ -63,8 +65,8 @@ def _inner(x:torch.Tensor, m:int) -> torch.Tensor: return x[..., m:x.shape[-2]-m
 
 @dataclass(frozen=True)
 class Scheme:
-    "A classical method in three steps. The first and the last look at pixels, and may do so a part of the scene at a time."
-    columns:Callable  # (lms, pan, sensor, ratio) → (N,k,·,·): what is regressed, on the PAN or on the MS grid; None: nothing
+    "A classical method in three steps; the first and the last look at pixels, and may do so part by part."
+    columns:Callable  # (lms, pan, sensor, ratio) → (N,k,·,·): what is regressed, on PAN's or MS's grid; None: nothing
     conclude:Callable # (Statistics, bands) → dict of tensors
     apply:Callable    # (lms, pan, sensor, ratio, **conclusions) → fused
     measuring:int     # how far around a pixel the first step looks, in PAN pixels at ratio 4
@@ -83,7 +85,8 @@ class Scheme:
         "The statistics of a part of a scene."
         x = self.columns(lms, pan, sensor, ratio)
         x = _inner(x, margin*x.shape[-1]//pan.shape[-1])
-        low, keep = _inner(lms, margin) if self.haze else lms[..., :0, :0], _kept(lms.shape[1], total or pan[0].numel())
+        low = _inner(lms, margin) if self.haze else lms[..., :0, :0]
+        keep = _kept(lms.shape[1], total or pan[0].numel())
         ones = torch.ones_like(x[:, :1])
         if valid is not None:
             if self.haze: low = low.where(valid, np.inf)
@@ -116,7 +119,7 @@ def _kept(bands:int, pixels:int) -> int:
     return pixels//100 + 2 if bands == 4 else 1
 
 def _percentile(x:torch.Tensor, percent:float, n:int=None) -> torch.Tensor:
-    "MATLAB's `prctile` over the last axis: sorted value k of n (from 1) sits at 100(k-0.5)/n. `x` may hold only the smallest of the n."
+    "MATLAB's `prctile` over the last axis: sorted value k of n (from 1) is at 100(k-0.5)/n; `x` may lack the largest."
     v, n = x.sort(-1).values, n or x.shape[-1]
     at = min(max(percent/100*n - .5, 0), n-1)
     low = min(int(at), max(n-2, 0))
@@ -129,7 +132,8 @@ def _haze(lowest:torch.Tensor, n:int) -> torch.Tensor: # (N,C,1,1)
 
 def _least_squares(A:torch.Tensor, b:torch.Tensor) -> torch.Tensor:
     "x that minimises |Ax-b|, (n,C) and (n,k) to (C,k); least norm if A is deficient."
-    return torch.from_numpy(np.linalg.lstsq(*(v.cpu().numpy() for v in (A, b)), rcond=None)[0]).to(A)
+    x = np.linalg.lstsq(*(v.cpu().numpy() for v in (A, b)), rcond=None)[0]
+    return torch.from_numpy(x).to(A)
 
 # %% ../nbs/lib/33_classical.ipynb #cell-015
 def _bt_h_columns(lms, pan, sensor, ratio): return torch.cat([lms, gauss_blur(pan, ratio), pan], 1)
@@ -183,7 +187,7 @@ def mtf_glp_fs(ms, # MS, (C,h,w) or (N,C,h,w), digital numbers
                sensor, # name or `Sensor` with C bands
                ratio:int=4, # 2 or 4
               ): # (C,ratio*h,ratio*w), the input's kind
-    "Laplacian pyramid matched to the MTF, regression at full scale (`MTF_GLP_FS.m`); a flat PAN gives the interpolated MS."
+    "Laplacian pyramid of the MTF, regression at full scale (`MTF_GLP_FS.m`); a flat PAN gives the interpolated MS."
     return _MTF_GLP_FS(ms, pan, sensor, ratio)
 
 # %% ../nbs/lib/33_classical.ipynb #cell-021
@@ -205,7 +209,8 @@ def _bdsd_columns(lms, pan, sensor, ratio):
 def _bdsd_conclude(s:Statistics, bands:int) -> dict:
     return dict(gamma=torch.stack([_sign_constrained(f[:, 1:2+bands], f[:, 2+bands:]) for f in s.factor]))
 
-def _bdsd_apply(lms, pan, sensor, ratio, gamma): return lms + torch.einsum("nkhw,nkc->nchw", torch.cat([pan, -lms], 1), gamma)
+def _bdsd_apply(lms, pan, sensor, ratio, gamma):
+    return lms + torch.einsum("nkhw,nkc->nchw", torch.cat([pan, -lms], 1), gamma)
 
 _BDSD_PC = Scheme(_bdsd_columns, _bdsd_conclude, _bdsd_apply, 136, 40)
 

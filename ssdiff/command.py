@@ -22,18 +22,21 @@ from numbers import Real
 def progress_bars(show:bool=True):
     "A function `track` that shows how far a loop is, on the terminal."
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    columns = TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not show) as bars: yield bars.track
+    from rich import progress as p
+    columns = (p.TextColumn("{task.description:>10}"), p.BarColumn(), p.MofNCompleteColumn(),
+               p.TimeElapsedColumn(), p.TimeRemainingColumn())
+    with p.Progress(*columns, console=Console(stderr=True), disable=not show) as bars: yield bars.track
 
 # %% ../nbs/lib/43_command.ipynb #43008
 ADAPT = 100 # Iterations of fine-tuning on the scene that the package's own weights are given, unless told otherwise
+_NO_MEMORY = "allocate memory", "out of memory", "could not create a" # As PyTorch says it
 
 def _is_array(x): return hasattr(x, "shape") and hasattr(x, "dtype")
 
 def _scene(pan, ms, bands):
     "A scene, the type of its images, and the value that means no data."
-    if _is_array(pan) != _is_array(ms): raise TypeError("pan and ms have to be of one kind: both arrays, or both files")
+    if _is_array(pan) != _is_array(ms):
+        raise TypeError("pan and ms have to be of one kind: both arrays, or both files")
     from ssdiff.geotiff import GeoScene
     scene = GeoScene(pan, ms, bands)
     profile = scene.describe["profile"]
@@ -52,8 +55,10 @@ def _enough_memory():
     "One MemoryError, whoever ran out of memory."
     try: yield
     except (MemoryError, RuntimeError) as e:
-        if not isinstance(e, MemoryError) and not any(words in str(e) for words in ("allocate memory", "out of memory", "could not create a")): raise
-        raise MemoryError(f"there is not enough memory for a window ({str(e).strip().splitlines()[0] if str(e) else 'out of memory'}); make windows or the batch smaller (window=…, --window …, batch=…, --batch …)") from e
+        if not isinstance(e, MemoryError) and not any(words in str(e) for words in _NO_MEMORY): raise
+        why = str(e).strip().splitlines()[0] if str(e) else "out of memory"
+        raise MemoryError(f"there is not enough memory for a window ({why}); make windows or the batch smaller "
+                          "(window=…, --window …, batch=…, --batch …)") from e
 
 def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), path, or open rasterio dataset; digital numbers
             ms,                # Array (B,h,w) of NumPy, torch or xarray, path or dataset
@@ -70,7 +75,7 @@ def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), path, or open raste
             batch:int=8,       # Patches that a network gets at once
             device="cpu",      # Where a network runs
             full_scale:float=None, # Largest possible digital number; None: the sensor's
-            adapt:int=None,    # Iterations of fine-tuning on the scene itself first; None: 100 with the package's own weights, if the scene is large enough; 0: none
+            adapt:int=None,    # Iterations of fine-tuning on the scene first; 0: none; None: see below
             keep_weights=None, # Path for the weights that `adapt` made
             overviews:bool=False, # Add reduced versions to the file
             overwrite:bool=False, # Replace files that are there
@@ -78,13 +83,17 @@ def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), path, or open raste
             progress:bool=False,
            ): # The image, type and kind of `ms`, masked where it has no data and cannot say so by NaN;
              # with samples also the standard deviation; an `Outcome` where a file was written
-    "Sharpen MS with PAN. One ValueError, TypeError, OSError or MemoryError says what is wrong and what to do; then nothing has been written."
+    """Sharpen MS with PAN
+
+    One ValueError, TypeError, OSError or MemoryError says what is wrong and what to do; then nothing has been written.
+    If nothing is said about `adapt`, it is 100 with the package's own weights, where the scene is large enough."""
     arrays = _is_array(pan) and _is_array(ms)
     _check_wishes(arrays, out, samples, uncertainty, adapt, keep_weights, scheduler, overwrite, (pan, ms), weights)
     from ssdiff.sharpening import get_method, on_dask
     s, how = _sensor(sensor, full_scale), dict(window=window, samples=samples, seed=seed)
     method = get_method(method, s, weights, steps, device, batch, samples)
-    with _enough_memory(), progress_bars(progress) as track, (on_dask(scheduler) if scheduler else nullcontext(map)) as each:
+    workers = on_dask(scheduler) if scheduler else nullcontext(map)
+    with _enough_memory(), progress_bars(progress) as track, workers as each:
         how |= dict(track=track, each=each)
         adapted = lambda scene: _adapted(method, scene, adapt, weights is None, keep_weights, seed, track)
         if arrays: return _from_arrays(pan, ms, s, adapted, how)
@@ -97,7 +106,9 @@ def _from_arrays(pan, ms, sensor, adapted, how):
     from ssdiff.sharpening import ArrayScene, sharpen_arrays
     pan, ms, nodata, label = unlabel(pan, ms)
     scenes = []
-    def scene(): scenes.append(ArrayScene(pan, ms)); return scenes[0]
+    def scene():
+        scenes.append(ArrayScene(pan, ms))
+        return scenes[0]
     method = adapted(scene)
     for note in (n for s in scenes for n in s.notes): warnings.warn(note, stacklevel=3)  # where `sharpen` was called
     return label(sharpen_arrays(pan, ms, sensor, method, nodata, **how))
@@ -111,7 +122,9 @@ def _from_files(scene, out, sensor, method, dtype, nodata, uncertainty, overview
     return sharpen_files(scene, out, sensor, method, uncertainty, overviews, **how)
 
 def _adapted(method, scene, iterations, own, keep, seed, track):
-    "The method, its network fine-tuned on the scene if that is wished; if nothing is said, the package's own weights are, where they can."
+    """The method, its network fine-tuned on the scene if that is wished
+
+    If nothing is said, the package's own weights are fine-tuned, where they can be."""
     silent = iterations is None
     if silent and own and method.label.startswith("SSDiff"): iterations = ADAPT
     if not iterations: return method
@@ -120,19 +133,25 @@ def _adapted(method, scene, iterations, own, keep, seed, track):
     from ssdiff.sharpening import check_scene, windows
     scene = scene()
     check_scene(scene, method.sensor, windows(scene.shape, 1024), track, learned=True) # before a minute is spent on it
-    try: return replace(method, net=adapt(method.net, scene, method.sensor, iterations, seed=seed, keep=keep, track=track))
+    try: net = adapt(method.net, scene, method.sensor, iterations, seed=seed, keep=keep, track=track)
     except ValueError as e: # too small, or an index is undefined on it
         if not silent: raise
         scene.notes.append(f"the network was not adapted to the scene: {e}")
         return method
+    return replace(method, net=net)
 
 # %% ../nbs/lib/43_command.ipynb #43010
 def _check_wishes(arrays, out, samples, uncertainty, adapt, keep_weights, scheduler, overwrite, inputs, weights):
-    if arrays and (out or uncertainty or scheduler): raise ValueError("out, uncertainty and scheduler are for files; arrays are returned")
-    if uncertainty and not out: raise ValueError("uncertainty is the name of a second file; name the first too (out=…)")
-    if uncertainty and samples < 2: raise ValueError("uncertainty needs at least two samples (samples=…, --samples …)")
-    if out and samples > 1 and not uncertainty: raise ValueError("samples needs a file for their standard deviation (uncertainty=…, --uncertainty …)")
-    if keep_weights and not adapt: raise ValueError("keep_weights keeps what adapt makes; say for how many iterations (adapt=…, --adapt …)")
+    if arrays and (out or uncertainty or scheduler):
+        raise ValueError("out, uncertainty and scheduler are for files; arrays are returned")
+    if uncertainty and not out:
+        raise ValueError("uncertainty is the name of a second file; name the first too (out=…)")
+    if uncertainty and samples < 2:
+        raise ValueError("uncertainty needs at least two samples (samples=…, --samples …)")
+    if out and samples > 1 and not uncertainty:
+        raise ValueError("samples needs a file for their standard deviation (uncertainty=…, --uncertainty …)")
+    if keep_weights and not adapt:
+        raise ValueError("keep_weights keeps what adapt makes; say for how many iterations (adapt=…, --adapt …)")
     if out or keep_weights: _check_outputs(out, uncertainty, keep_weights, overwrite, () if arrays else inputs, weights)
 
 def _check_outputs(out, uncertainty, keep_weights, overwrite, inputs, weights):
@@ -148,10 +167,15 @@ def _check_outputs(out, uncertainty, keep_weights, overwrite, inputs, weights):
 
 # %% ../nbs/lib/43_command.ipynb #43014
 def _parser():
-    p = argparse.ArgumentParser(prog="ssdiff-sharpen", description="Sharpen a multispectral image (MS) with a panchromatic one (PAN) of four times the resolution.",
-                                epilog="Example: ssdiff-sharpen PAN.tif MS.tif OUT.tif --sensor WV3 --method BDSD-PC")
+    p = argparse.ArgumentParser(
+        prog="ssdiff-sharpen",
+        description="Sharpen a multispectral image (MS) with a panchromatic one (PAN) of four times the resolution.",
+        epilog="Example: ssdiff-sharpen PAN.tif MS.tif OUT.tif --sensor WV3 --method BDSD-PC",
+    )
     a = p.add_argument
-    for name, text in dict(pan="panchromatic file", ms="multispectral file", out="result: a GeoTIFF on PAN's grid").items(): a(name, metavar=name.upper(), help=text)
+    a("pan", metavar="PAN", help="panchromatic file")
+    a("ms", metavar="MS", help="multispectral file")
+    a("out", metavar="OUT", help="result: a GeoTIFF on PAN's grid")
     a("--sensor", required=True, help="satellite: WV3, WV2, WV4, QB, GF2, IKONOS, GE1")
     a("--method", default="SSDiff", help="SSDiff (default), EXP, BT-H, BDSD-PC, MTF-GLP-FS, or a network of the study")
     a("--weights", metavar="FILE", help="weights of a network; default: the package's own")
@@ -159,14 +183,20 @@ def _parser():
     a("--seed", type=int, default=0, metavar="N", help="the same seed gives the same image (default 0)")
     a("--samples", type=int, default=1, metavar="N", help="sample a diffusion model N times; the result is the mean")
     a("--uncertainty", metavar="FILE", help="standard deviation of the samples, a second GeoTIFF")
-    a("--adapt", type=int, metavar="N", help="fine-tune the network on the scene itself first, at most N iterations (default: 100 with the package's own weights; 0: never)")
+    a("--adapt", type=int, metavar="N",
+      help="fine-tune the network on the scene itself first, at most N iterations "
+           "(default: 100 with the package's own weights; 0: never)")
     a("--keep-weights", metavar="FILE", help="keep the weights that --adapt made")
-    a("--window", type=int, metavar="N", help="side of the windows in PAN pixels; less memory if smaller, the same image")
+    a("--window", type=int, metavar="N",
+      help="side of the windows in PAN pixels; less memory if smaller, the same image")
     a("--batch", type=int, default=8, metavar="N", help="patches that a network gets at once (default 8)")
     a("--device", default="cpu", help="where a network runs: cpu (default), cuda, mps")
     a("--full-scale", type=float, metavar="N", help="largest possible digital number; default: the sensor's")
-    a("--scheduler", metavar="ADDRESS", help="Dask scheduler that hands the windows to many machines, e.g. tcp://10.0.0.1:8786")
-    for name, text in dict(overviews="add reduced versions, for fast display", overwrite="replace files that are there", quiet="show no progress").items(): a(f"--{name}", action="store_true", help=text)
+    a("--scheduler", metavar="ADDRESS",
+      help="Dask scheduler that hands the windows to many machines, e.g. tcp://10.0.0.1:8786")
+    a("--overviews", action="store_true", help="add reduced versions, for fast display")
+    a("--overwrite", action="store_true", help="replace files that are there")
+    a("--quiet", action="store_true", help="show no progress")
     return p
 
 # %% ../nbs/lib/43_command.ipynb #43015
@@ -210,5 +240,7 @@ def main(argv:list=None) -> int:
     except KeyboardInterrupt as e:
         _say("interrupted; nothing was written")
         return 128 + (e.args[0] if isinstance(e, Stopped) else signal.SIGINT)
-    except (ValueError, TypeError, OSError, MemoryError) as e: _say(str(e) or type(e).__name__); return 2
+    except (ValueError, TypeError, OSError, MemoryError) as e:
+        _say(str(e) or type(e).__name__)
+        return 2
     return 0

@@ -30,24 +30,29 @@ __all__ = ['SPLITS', 'SLACK', 'file_name', 'find_file', 'create_file', 'write_fi
 SPLITS = ("train", "valid", "test", "full")
 
 
-def file_name(sensor:str|Sensor, split:str # One of `SPLITS`; "full" = full resolution, without truth
+def file_name(sensor:str|Sensor,
+              split:str # One of `SPLITS`; "full" = full resolution, without truth
              ) -> str:
     "The name this study gives a file."
     if split not in SPLITS: raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     name = get_sensor(sensor).name.lower()
-    return {"test": f"test_{name}_multiExm1.h5", "full": f"test_{name}_OrigScale_multiExm1.h5"}.get(split, f"{split}_{name}.h5")
+    tests = {"test": f"test_{name}_multiExm1.h5", "full": f"test_{name}_OrigScale_multiExm1.h5"}
+    return tests.get(split, f"{split}_{name}.h5")
 
 
 def find_file(folder, # Where the files are
-              sensor:str|Sensor, split:str) -> Path:
-    "The file of a sensor and split, under this study's name or the older `train_wv3_9714.h5`; FileNotFoundError or ValueError (several) names what was looked for."
+              sensor:str|Sensor,
+              split:str # One of `SPLITS`
+             ) -> Path: # Under this study's name or the older `train_wv3_9714.h5`
+    "The file of a sensor and split; FileNotFoundError or ValueError (several) names what was looked for."
     folder, name = Path(folder), file_name(sensor, split)
     if (folder/name).is_file(): return folder/name
     stem = name.removesuffix(".h5")
     found = sorted(p for p in folder.glob(f"{stem}_*.h5") if p.stem.removeprefix(f"{stem}_").isdigit())
     if len(found) == 1: return found[0]
     if found: raise ValueError(f"{folder}: several files could be {name}: {', '.join(p.name for p in found)}; keep one")
-    raise FileNotFoundError(f"{folder}: no {name} (nor {stem}_<number>.h5); it holds {', '.join(sorted(p.name for p in folder.glob('*.h5'))) or 'no .h5 files'}")
+    there = ", ".join(sorted(p.name for p in folder.glob("*.h5"))) or "no .h5 files"
+    raise FileNotFoundError(f"{folder}: no {name} (nor {stem}_<number>.h5); it holds {there}")
 
 # %% ../nbs/lib/05_data.ipynb #c008
 class _Disk(io.FileIO):
@@ -67,29 +72,36 @@ class _Disk(io.FileIO):
 
 
 @contextmanager
-def create_file(path,                    # Where it appears when all went well
+def create_file(path,                    # Where it appears when all went well, and only then
                 shapes:dict[str, tuple], # Shape of each dataset, N first
                 dtypes:dict[str, str]):  # Type of each dataset
-    "Context with an open HDF5 file of empty datasets; it replaces `path` at the end, or vanishes after an error. OSError if the disk is full."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
+    "Context with an open HDF5 file of empty datasets; it replaces `path` at the end. OSError if the disk is full."
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with closing(_Disk(tmp, "w+")) as disk:
             try:
                 with h5py.File(disk, "w", libver="earliest") as f:
-                    for k, shape in shapes.items(): f.create_dataset(k, shape, dtypes[k], chunks=(1, *shape[1:]), track_times=False)
+                    for k, shape in shapes.items():
+                        f.create_dataset(k, shape, dtypes[k], chunks=(1, *shape[1:]), track_times=False)
                     yield f
             finally:
-                if disk.error: raise OSError(disk.error.errno, f"{path} could not be written ({disk.error.strerror}), nothing of it is left; make room, then run the same command again") from None
+                if disk.error:
+                    message = (f"{path} could not be written ({disk.error.strerror}), nothing of it is left; "
+                               "make room, then run the same command again")
+                    raise OSError(disk.error.errno, message) from None
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
 
-def write_file(path, arrays:dict[str, np.ndarray] # `ms`, `lms`, `pan` and, at reduced resolution, `gt`; (N, bands, H, W)
+def write_file(path,
+               arrays:dict[str, np.ndarray] # `ms`, `lms`, `pan` and, at reduced resolution, `gt`; (N, bands, H, W)
               ) -> Path:
     "Write arrays in PanCollection's layout, each with its own dtype."
     arrays = {k: np.asarray(v) for k, v in arrays.items()}
-    with create_file(path, {k: v.shape for k, v in arrays.items()}, {k: v.dtype for k, v in arrays.items()}) as f:
+    shapes, dtypes = {k: v.shape for k, v in arrays.items()}, {k: v.dtype for k, v in arrays.items()}
+    with create_file(path, shapes, dtypes) as f:
         for k, v in arrays.items(): f[k][...] = v
     return Path(path)
 
@@ -103,12 +115,16 @@ def _slack(key:str, split:str) -> float:
     return 0. if delivered else SLACK[key]
 
 
-def expected_shapes(sensor:str|Sensor, n:int, height:int, width:int, truth:bool # Whether there is `gt`
+def expected_shapes(sensor:str|Sensor,
+                    n:int,
+                    height:int,
+                    width:int,
+                    truth:bool # Whether there is `gt`
                    ) -> dict[str, tuple]:
     "Shapes of the datasets of a file whose PAN is n×1×height×width."
     b = get_sensor(sensor).n_bands
-    fine = (n, b, height, width)
-    return {**(dict(gt=fine) if truth else {}), "ms": (n, b, height//4, width//4), "lms": fine, "pan": (n, 1, height, width)}
+    fine, coarse, pan = (n, b, height, width), (n, b, height//4, width//4), (n, 1, height, width)
+    return {**(dict(gt=fine) if truth else {}), "ms": coarse, "lms": fine, "pan": pan}
 
 # %% ../nbs/lib/05_data.ipynb #c012
 @contextmanager
@@ -117,7 +133,13 @@ def _one_error(path):
     try: yield
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as e:
         if str(e).startswith(f"{path}: "): raise
-        raise ValueError(f"{path}: cannot be read ({' '.join(str(e).split())}); expected a complete HDF5 file in PanCollection's layout; copy or download it again") from None
+        raise _incomplete(path, f"cannot be read ({' '.join(str(e).split())})") from None
+
+
+def _incomplete(path, why:str) -> ValueError:
+    "The error for a file that HDF5 cannot read."
+    expected = "expected a complete HDF5 file in PanCollection's layout; copy or download it again"
+    return ValueError(f"{path}: {why}; {expected}")
 
 
 def _open(path) -> h5py.File:
@@ -126,36 +148,52 @@ def _open(path) -> h5py.File:
     try: return h5py.File(path, "r")
     except OSError as e:
         start = Path(path).open("rb").read(8)
-        why = f"truncated or damaged HDF5 file ({e})" if start == b"\x89HDF\r\n\x1a\n" else f"not an HDF5 file (it starts with {start!r})"
-        raise ValueError(f"{path}: {why}; expected a complete HDF5 file in PanCollection's layout; copy or download it again") from None
+        damaged = start == b"\x89HDF\r\n\x1a\n"
+        why = f"truncated or damaged HDF5 file ({e})" if damaged else f"not an HDF5 file (it starts with {start!r})"
+        raise _incomplete(path, why) from None
+
+
+def _wrong(path, k:str, expected:str, found:str) -> ValueError:
+    "The error for a key that is not what it should be."
+    return ValueError(f"{path}: key {k!r}: expected {expected}, found {found}")
 
 
 def _check_layout(f:h5py.File, path, sensor:Sensor, truth:bool) -> None:
     "Keys, links, types and shapes."
     keys = ("gt", "ms", "lms", "pan") if truth else ("ms", "lms", "pan")
     missing = [k for k in keys if k not in f.keys()]
-    if missing: raise ValueError(f"{path}: key {missing[0]!r} missing; expected {', '.join(keys)}, found {', '.join(islice(f.keys(), 9)) or 'none'}")
+    if missing:
+        there = ", ".join(islice(f.keys(), 9)) or "none"
+        raise ValueError(f"{path}: key {missing[0]!r} missing; expected {', '.join(keys)}, found {there}")
     for k in keys: _check_dataset(f, path, k)
-    n, _, h, w = f["pan"].shape
-    if h % 4 or w % 4: raise ValueError(f"{path}: key 'pan': expected sides that are multiples of 4, found shape {f['pan'].shape}")
+    pan = f["pan"].shape
+    n, _, h, w = pan
+    if h % 4 or w % 4: raise _wrong(path, "pan", "sides that are multiples of 4", f"shape {pan}")
     for k, shape in expected_shapes(sensor, n, h, w, truth).items():
         found = f[k].shape
-        if found[1] != shape[1]: raise ValueError(f"{path}: key {k!r}: expected {shape[1]} band(s) ({sensor.name}), found {found[1]} in shape {found}")
-        if found != shape: raise ValueError(f"{path}: key {k!r}: expected shape {shape}, as pan is {f['pan'].shape} and the ratio 4, found {found}")
+        if found[1] != shape[1]:
+            raise _wrong(path, k, f"{shape[1]} band(s) ({sensor.name})", f"{found[1]} in shape {found}")
+        if found != shape: raise _wrong(path, k, f"shape {shape}, as pan is {pan} and the ratio 4", f"{found}")
 
 
 def _check_dataset(f:h5py.File, path, k:str) -> None:
     "One key is a four-dimensional array of real numbers, stored in this file."
-    if not isinstance(link := f.get(k, getlink=True), h5py.HardLink): raise ValueError(f"{path}: key {k!r}: expected a dataset, found a link ({type(link).__name__}); links are refused, copy the data in")
+    if not isinstance(link := f.get(k, getlink=True), h5py.HardLink):
+        found = f"a link ({type(link).__name__}); links are refused, copy the data in"
+        raise _wrong(path, k, "a dataset", found)
     d = f[k]
-    if not isinstance(d, h5py.Dataset): raise ValueError(f"{path}: key {k!r}: expected a dataset, found a {type(d).__name__.lower()}")
-    if d.external or d.is_virtual: raise ValueError(f"{path}: key {k!r}: expected data stored in the file, found external or virtual storage; copy the data in")
-    if d.dtype.kind not in "iuf": raise ValueError(f"{path}: key {k!r}: expected real numbers, found dtype {d.dtype}")
-    if d.ndim != 4 or 0 in d.shape: raise ValueError(f"{path}: key {k!r}: expected a non-empty array samples × bands × height × width, found shape {d.shape}")
+    if not isinstance(d, h5py.Dataset): raise _wrong(path, k, "a dataset", f"a {type(d).__name__.lower()}")
+    if d.external or d.is_virtual:
+        raise _wrong(path, k, "data stored in the file", "external or virtual storage; copy the data in")
+    if d.dtype.kind not in "iuf": raise _wrong(path, k, "real numbers", f"dtype {d.dtype}")
+    if d.ndim != 4 or 0 in d.shape:
+        raise _wrong(path, k, "a non-empty array samples × bands × height × width", f"shape {d.shape}")
     _check_storage(d, path, k)
 
 
-_LARGEST = 2**28  # bytes of a sample, or of one of the blocks in which HDF5 stores and unpacks; PanCollection's samples have at most 17 MB
+# Bytes of a sample, or of one of the blocks in which HDF5 stores and unpacks.
+# PanCollection's samples have at most 17 MB.
+_LARGEST = 2**28
 _PACKED = 1100    # more than gzip can pack into one byte
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf"} # others would load code from somewhere
 
@@ -163,12 +201,18 @@ def _check_storage(d:h5py.Dataset, path, k:str) -> None:
     "A few bytes may declare any shape: what is promised has to be there, in parts that fit into memory."
     how = d.id.get_create_plist()
     filters = [how.get_filter(i)[0] for i in range(how.get_nfilters())]
-    if odd := set(filters) - set(_FILTERS): raise ValueError(f"{path}: key {k!r}: expected no compression or {', '.join(_FILTERS.values())}, found filter {min(odd)}; store the data in one of these ways")
-    largest = max(math.prod(d.shape[1:])*max(8, d.dtype.itemsize), math.prod(d.chunks or ())*d.dtype.itemsize)
-    if largest > _LARGEST: raise ValueError(f"{path}: key {k!r}: expected samples and chunks of at most {_LARGEST/1e9:.1f} GB, found {largest/1e9:.3g} GB in shape {d.shape}, chunks {d.chunks}")
+    if odd := set(filters) - set(_FILTERS):
+        expected = f"no compression or {', '.join(_FILTERS.values())}"
+        raise _wrong(path, k, expected, f"filter {min(odd)}; store the data in one of these ways")
+    sample, chunk = math.prod(d.shape[1:])*max(8, d.dtype.itemsize), math.prod(d.chunks or ())*d.dtype.itemsize
+    largest = max(sample, chunk)
+    if largest > _LARGEST:
+        expected = f"samples and chunks of at most {_LARGEST/1e9:.1f} GB"
+        raise _wrong(path, k, expected, f"{largest/1e9:.3g} GB in shape {d.shape}, chunks {d.chunks}")
     need, there = math.prod(d.shape)*d.dtype.itemsize, d.id.get_storage_size()
-    if there*(_PACKED if filters else 1) < need: raise ValueError(f"{path}: key {k!r}: expected {need} bytes for shape {d.shape}, found {there} in the file (was the array ever filled?); write or copy the file again")
-
+    if there*(_PACKED if filters else 1) < need:
+        found = f"{there} in the file (was the array ever filled?); write or copy the file again"
+        raise _wrong(path, k, f"{need} bytes for shape {d.shape}", found)
 
 # %% ../nbs/lib/05_data.ipynb #c013
 def _chunks(d:h5py.Dataset, values:int=4_000_000) -> Iterator[tuple[int, np.ndarray]]:
@@ -180,23 +224,30 @@ def _chunks(d:h5py.Dataset, values:int=4_000_000) -> Iterator[tuple[int, np.ndar
 def _check_values(d:h5py.Dataset, path, k:str, full:int, slack:float) -> None:
     "No NaN, nothing outside full scale and its slack, and digital numbers rather than zeros or shares of one."
     low, high, largest = -slack*full, (1 + slack)*full, -np.inf
+    numbers = f"digital numbers in 0…{full}"
     allowed = f"(with {slack:.0%} for ringing)" if slack else "(no slack: these values are delivered, not filtered)"
     for i, x in _chunks(d):
         lo, hi = float(x.min()), float(x.max())  # NaN if any is NaN
         if not np.isfinite([lo, hi]).all():
             first = i + int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))[0])
-            raise ValueError(f"{path}: key {k!r}: expected finite numbers, found NaN or infinity in sample {first} of {len(d)}")
-        if lo < low or hi > high: raise ValueError(f"{path}: key {k!r}: expected digital numbers in 0…{full} {allowed}, found {lo:.6g} … {hi:.6g} in samples {i}–{i + len(x) - 1}")
+            raise _wrong(path, k, "finite numbers", f"NaN or infinity in sample {first} of {len(d)}")
+        if lo < low or hi > high:
+            found = f"{lo:.6g} … {hi:.6g} in samples {i}–{i + len(x) - 1}"
+            raise _wrong(path, k, f"{numbers} {allowed}", found)
         largest = max(largest, hi)
-    if largest <= 0: raise ValueError(f"{path}: key {k!r}: expected digital numbers in 0…{full}, found nothing above 0; the array holds no image (was it ever filled?); write or copy the file again")
-    if largest < 2: raise ValueError(f"{path}: key {k!r}: expected digital numbers in 0…{full}, found a largest value of {largest:.6g}; values seem to be divided by full scale already")
+    if largest <= 0:
+        found = "nothing above 0; the array holds no image (was it ever filled?); write or copy the file again"
+        raise _wrong(path, k, numbers, found)
+    if largest < 2:
+        found = f"a largest value of {largest:.6g}; values seem to be divided by full scale already"
+        raise _wrong(path, k, numbers, found)
 
 
 def check_file(path,             # An HDF5 file
                sensor:str|Sensor,# What its name promises
                split:str         # One of `SPLITS`; all but "full" need a `gt`
               ) -> dict[str, tuple]: # Shapes by key
-    "Check everything that could ruin a training; one ValueError names the file, the key, what was expected and what was found."
+    "Check everything that could ruin a training; one ValueError names file, key, what was expected and what was found."
     if split not in SPLITS: raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     s = get_sensor(sensor)
     with _one_error(path), _open(path) as f:
@@ -204,12 +255,14 @@ def check_file(path,             # An HDF5 file
         keys = [k for k in ("gt", "ms", "lms", "pan") if k in f and (k != "gt" or split != "full")]
         for k in keys:
             try: _check_values(f[k], path, k, s.full_scale, _slack(k, split))
-            except OSError as e: raise ValueError(f"{path}: key {k!r}: cannot be read ({e}); expected a complete file; copy or download it again") from None
+            except OSError as e:
+                why = f"cannot be read ({e}); expected a complete file; copy or download it again"
+                raise ValueError(f"{path}: key {k!r}: {why}") from None
         return {k: f[k].shape for k in keys}
 
 # %% ../nbs/lib/05_data.ipynb #c018
 class PanData(Dataset):
-    "Lazily read image pairs: dicts of `gt` (not at full resolution), `ms`, `lms`, `pan`, float32 divided by full scale."
+    "Lazily read image pairs: dicts of `gt` (not at full resolution), `ms`, `lms`, `pan`, float32 shares of full scale."
     def __init__(self, path,             # HDF5 in PanCollection's layout, see `check_file`
                  sensor:str|Sensor):     # For band count and full scale
         self.path, self.sensor, self._file, self._pid = Path(path), get_sensor(sensor), None, None
@@ -231,7 +284,9 @@ class PanData(Dataset):
     def __getitem__(self, i:int) -> dict[str, torch.Tensor]:
         if not -self.n <= i < self.n: raise IndexError(f"{self.path}: sample {i} of {self.n}")
         full = np.float32(self.sensor.full_scale)
-        with _one_error(self.path): f = self._h5(); return {k: torch.from_numpy(f[k][i % self.n].astype(np.float32) / full) for k in self.keys}
+        with _one_error(self.path):
+            f = self._h5()
+            return {k: torch.from_numpy(f[k][i % self.n].astype(np.float32) / full) for k in self.keys}
 
 # %% ../nbs/lib/05_data.ipynb #c024
 def scene_seeds(seed:int, split:str, n:int) -> list[int]:
@@ -239,7 +294,9 @@ def scene_seeds(seed:int, split:str, n:int) -> list[int]:
     return [int(s) for s in np.random.SeedSequence([seed, SPLITS.index(split)]).generate_state(n, np.uint64)]
 
 # %% ../nbs/lib/05_data.ipynb #c026
-def reduced_scene(seed:int, sensor:str|Sensor, size:int, # Side of the scene's MS, which becomes the truth
+def reduced_scene(seed:int,
+                  sensor:str|Sensor,
+                  size:int, # Side of the scene's MS, which becomes the truth
                   materials:Materials|None=None # As `simulate`
                  ) -> dict[str, np.ndarray]:
     "One scene by Wald's protocol: `gt` uint16, `ms`, `lms`, `pan` float32."
@@ -248,7 +305,9 @@ def reduced_scene(seed:int, sensor:str|Sensor, size:int, # Side of the scene's M
     return dict(gt=s["ms"], ms=ms.astype(np.float32), lms=upsample23(ms).astype(np.float32), pan=pan.astype(np.float32))
 
 
-def full_scene(seed:int, sensor:str|Sensor, size:int, # Side of the scene's MS
+def full_scene(seed:int,
+               sensor:str|Sensor,
+               size:int, # Side of the scene's MS
                materials:Materials|None=None # As `simulate`
               ) -> dict[str, np.ndarray]:
     "One scene as delivered: `ms`, `pan` uint16, `lms` float32, no truth."
@@ -256,7 +315,8 @@ def full_scene(seed:int, sensor:str|Sensor, size:int, # Side of the scene's MS
     return dict(ms=s["ms"], lms=upsample23(s["ms"]).astype(np.float32), pan=s["pan"])
 
 
-def cut(scene:dict[str, np.ndarray], side:int # Of the patches on the PAN grid
+def cut(scene:dict[str, np.ndarray],
+        side:int # Of the patches on the PAN grid
        ) -> dict[str, np.ndarray]: # A leading axis of patches
     "Cut a reduced scene into patches that do not overlap."
     def tiles(x, t):
@@ -278,7 +338,8 @@ def _write_split(path, scenes:Iterator[dict], n:int, side:int) -> Path:
     parts = (cut(s, side) if side else {k: x[None] for k, x in s.items()} for s in islice(scenes, n))
     first = next(parts)
     per = len(first["pan"])
-    with create_file(path, {k: (per*n, *x.shape[1:]) for k, x in first.items()}, {k: x.dtype for k, x in first.items()}) as f:
+    shapes, dtypes = {k: (per*n, *x.shape[1:]) for k, x in first.items()}, {k: x.dtype for k, x in first.items()}
+    with create_file(path, shapes, dtypes) as f:
         for i, p in enumerate(chain([first], parts)):
             for k, x in p.items(): f[k][i*per:(i + 1)*per] = x
     return Path(path)
@@ -290,8 +351,9 @@ def _read_tables(sensor:str|Sensor, folder) -> tuple[Sensor, Materials|None]:
     path, materials = Path(folder)/"sensors.csv", read_spectra(Path(folder)/"spectra.csv")
     known = read_sensors(path)
     if isinstance(sensor, Sensor): return sensor, materials
-    if str(sensor).upper() not in known: raise ValueError(f"{path}: no sensor {sensor!r}; it has {', '.join(known)}")
-    return known[str(sensor).upper()], materials
+    name = str(sensor).upper()
+    if name not in known: raise ValueError(f"{path}: no sensor {sensor!r}; it has {', '.join(known)}")
+    return known[name], materials
 
 
 def prepare(sensor:str|Sensor,     # Whose files
@@ -309,16 +371,21 @@ def prepare(sensor:str|Sensor,     # Whose files
             progress:bool=True,    # Bars; TQDM_MININTERVAL sets how often they are drawn
             tables=None            # Folder with `sensors.csv` and `spectra.csv` that replace the package's
            ) -> dict[str, Path]:   # Path of each split that was written
-    "Simulate scenes and write a sensor's train, valid, test and full-resolution files, each checked. ValueError for sizes that do not fit and for wrong tables."
+    "Simulate a sensor's scenes and write its files, each checked. ValueError for sizes and tables that do not fit."
     (s, materials), out = _read_tables(sensor, tables), Path(out_dir)
     for n, v in dict(size=size, patch=patch, test_size=test_size, full_size=full_size).items():
         if v % 4 or v <= 0: raise ValueError(f"{n} must be a positive multiple of 4, got {v}")
     if patch > size: raise ValueError(f"patch {patch} is larger than the scenes, {size}")
-    plan = dict(train=(n_train_scenes, reduced_scene, size, patch), valid=(n_valid_scenes, reduced_scene, size, patch),
-                test=(n_test, reduced_scene, test_size, 0), full=(n_test if n_full is None else n_full, full_scene, full_size, 0))
+    plan = dict(train=(n_train_scenes, reduced_scene, size, patch),
+                valid=(n_valid_scenes, reduced_scene, size, patch),
+                test=(n_test, reduced_scene, test_size, 0),
+                full=(n_test if n_full is None else n_full, full_scene, full_size, 0))
     plan = {split: p for split, p in plan.items() if p[0]}
-    jobs = [partial(make, seed_, sensor=s, size=side, materials=materials) for split, (n, make, side, _) in plan.items() for seed_ in scene_seeds(seed, split, n)]
-    with closing(run_many(_one_thread, jobs, workers, progress, f"scenes for {s.name}")) as scenes:  # one pool for all files: starting a process costs seconds
-        done = {split: _write_split(out/file_name(s, split), scenes, n, tile) for split, (n, _, _, tile) in plan.items()}
+    jobs = [partial(make, scene, sensor=s, size=side, materials=materials)
+            for split, (n, make, side, _) in plan.items() for scene in scene_seeds(seed, split, n)]
+    # one pool for all files: starting a process costs seconds
+    with closing(run_many(_one_thread, jobs, workers, progress, f"scenes for {s.name}")) as scenes:
+        done = {split: _write_split(out/file_name(s, split), scenes, n, tile)
+                for split, (n, _, _, tile) in plan.items()}
     for split, p in done.items(): check_file(p, s, split)
     return done

@@ -29,9 +29,10 @@ def cosine_betas(steps:int, # Number of steps T
 # %% ../nbs/lib/07_diffusion.ipynb #07008
 def linear_betas(steps:int, # Number of steps T
                 ) -> Tensor: # β, shape (T,), float64
-    "The linear schedule of Ho et al. (2020), stretched so that any T ends in noise; the last step of T = 1 is the only one"
+    "The linear schedule of Ho et al. (2020), stretched so that any T ends in noise"
     first, last = 1e-4 * 1000 / steps, min(0.02 * 1000 / steps, 0.999)
-    return torch.linspace(last, first, steps, dtype=torch.float64).flip(0)  # from the end, as linspace of length 1 keeps its start
+    # From the end, as linspace of length 1 keeps its start: the only step of T = 1 is the last one.
+    return torch.linspace(last, first, steps, dtype=torch.float64).flip(0)
 
 # %% ../nbs/lib/07_diffusion.ipynb #07009
 SCHEDULES = dict(cosine=cosine_betas, linear=linear_betas)
@@ -50,27 +51,33 @@ def whole_number(x, # What was given; NumPy's integers count, True and 2.0 do no
     raise ValueError(f"{name} must be an integer{span}, found {x!r}")
 
 # %% ../nbs/lib/07_diffusion.ipynb #07012
-MOST = 64  # shares of the full scale, or a scene's own units, stay below; digital numbers of any image worth sharpening do not
+# Shares of the full scale, or a scene's own units, stay below; digital numbers of any image worth sharpening do not
+MOST = 64
 
 def check_images(images:dict, # Name → tensor, any of pan, ms, lms, gt, x_t; lms is required
                  bands:int=None, # Band count expected of ms, lms, gt and x_t; None: that of lms
                 ):
-    "Raise one ValueError (or TypeError) unless shapes fit together, H and W are multiples of 4, and all is finite and in units of the full scale"
+    "ValueError or TypeError unless shapes fit, sides are multiples of 4, and all is finite, in units of the full scale"
     for name, x in images.items():
         if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise TypeError(f"{name} must be a floating point torch tensor, found {getattr(x, 'dtype', type(x).__name__)}")
+            found = getattr(x, 'dtype', type(x).__name__)
+            raise TypeError(f"{name} must be a floating point torch tensor, found {found}")
         if x.ndim != 4: raise ValueError(f"{name} must have shape (N, C, H, W), found {tuple(x.shape)}")
     n, b, h, w = images["lms"].shape
     bands = bands or b
     if not n: raise ValueError("the batch holds no images")
-    if h % 4 or w % 4 or not h * w: raise ValueError(f"lms is {h}x{w}: height and width must be positive multiples of 4; crop or pad it")
+    if h % 4 or w % 4 or not h * w:
+        raise ValueError(f"lms is {h}x{w}: height and width must be positive multiples of 4; crop or pad it")
     shapes = dict(pan=(n, 1, h, w), ms=(n, bands, h // 4, w // 4))
     for name, x in images.items():
-        want = shapes.get(name, (n, bands, h, w))
-        if tuple(x.shape) != want: raise ValueError(f"{name} has shape {tuple(x.shape)}, expected {want} ({bands} bands, lms {h}x{w})")
+        found, want = tuple(x.shape), shapes.get(name, (n, bands, h, w))
+        if found != want:
+            raise ValueError(f"{name} has shape {found}, expected {want} ({bands} bands, lms {h}x{w})")
         reach = torch.stack(x.detach().aminmax()).abs().max().item()
-        if not math.isfinite(reach): raise ValueError(f"{name} holds NaN or infinite values; mask or fill them first")
-        if reach > MOST and name != "x_t": raise ValueError(f"{name} reaches {reach:.4g}; divide by the sensor's full scale first")
+        if not math.isfinite(reach):
+            raise ValueError(f"{name} holds NaN or infinite values; mask or fill them first")
+        if reach > MOST and name != "x_t":
+            raise ValueError(f"{name} reaches {reach:.4g}; divide by the sensor's full scale first")
 
 # %% ../nbs/lib/07_diffusion.ipynb #07014
 def toy_batch(n:int=2, # Images
@@ -91,7 +98,9 @@ def check_kinds(images:dict, # Name → tensor
     "Raise one TypeError unless all are of one type on one device"
     kinds = {k: f"{x.dtype} on {x.device}" for k, x in images.items()}
     if weights is not None: kinds["the network"] = f"{weights.dtype} on {weights.device}"
-    if len(set(kinds.values())) > 1: raise TypeError("types or devices differ, convert to one: " + ", ".join(f"{k} is {v}" for k, v in kinds.items()))
+    if len(set(kinds.values())) > 1:
+        found = ", ".join(f"{k} is {v}" for k, v in kinds.items())
+        raise TypeError(f"types or devices differ, convert to one: {found}")
 
 # %% ../nbs/lib/07_diffusion.ipynb #07017
 def _signed(x): return x - (1 << 64) if x >= 1 << 63 else x
@@ -117,7 +126,8 @@ def gaussian(seed:int, # Any integer
              cols:Tensor, # Absolute columns, (W,) or (N, W)
             ) -> Tensor: # (N, bands, H, W), float32
     "Standard normal noise as a function of place: the same value whatever the batch, the window or their order"
-    key = _hash(_hash(torch.full_like(index, _signed(seed % 2**64)), index), torch.full_like(index, draw)).view(-1, 1, 1, 1)
+    image = _hash(torch.full_like(index, _signed(seed % 2**64)), index)
+    key = _hash(image, torch.full_like(index, draw)).view(-1, 1, 1, 1)
     band = torch.arange(bands, device=index.device).view(1, -1, 1, 1)
     rows, cols = (p.expand(len(index), -1) for p in (rows, cols))
     z = _hash(_hash(_hash(key, band), rows[:, None, :, None]), cols[:, None, None, :])
@@ -129,17 +139,20 @@ SPACINGS = "even", "quadratic", "snr"
 
 def spaced(alpha_bar:Tensor, # ᾱ of every training step, (T,)
            steps:int, # How many of them to visit, 1…T
-           spacing:str="even", # Even in t, in its root ("quadratic"), or in the logarithm of the signal-to-noise ratio ("snr")
+           spacing:str="even", # Even in t, in its root ("quadratic") or in the log of the signal-to-noise ratio ("snr")
           ) -> list: # Descending steps, the first is T-1
     "The steps to visit: they begin at pure noise"
     total, steps = len(alpha_bar), whole_number(steps, "steps", 1, len(alpha_bar))
-    if not isinstance(spacing, str) or spacing not in SPACINGS: raise ValueError(f"spacing {spacing!r} is unknown; choose one of {', '.join(SPACINGS)}")
-    left, noise = torch.arange(steps, 0, -1, dtype=torch.float64), (1 / alpha_bar - 1).log().clamp(max=math.log(1000))
+    if not isinstance(spacing, str) or spacing not in SPACINGS:
+        raise ValueError(f"spacing {spacing!r} is unknown; choose one of {', '.join(SPACINGS)}")
+    left = torch.arange(steps, 0, -1, dtype=torch.float64)
+    noise = (1 / alpha_bar - 1).log().clamp(max=math.log(1000))
     if spacing == "even": place = total * left / steps
     elif spacing == "quadratic": place = total * (left / steps) ** 2
     else: place = 1 + torch.searchsorted(noise, noise[0] + (noise[-1] - noise[0]) * left / steps)
     times = [total - 1]
-    for n, t in zip(range(steps - 1, 0, -1), place[1:].round().int().tolist()): times.append(max(n, min(t, times[-1])) - 1)  # below the one before, with room for the others
+    for n, t in zip(range(steps - 1, 0, -1), place[1:].round().int().tolist()):
+        times.append(max(n, min(t, times[-1])) - 1)  # below the one before, with room for the others
     return times
 
 # %% ../nbs/lib/07_diffusion.ipynb #07027
@@ -151,7 +164,8 @@ def ddpm_step(x:Tensor, # x_t
              ) -> Tensor: # x at the next step
     "One ancestral step (eqs. 3-5), the mean written with x0"
     alpha = ab / ab_next
-    mean = (math.sqrt(ab_next) * (1 - alpha) * x0 + math.sqrt(alpha) * (1 - ab_next) * x) / (1 - ab)  # eq. 4, in terms of x0
+    # eq. 4, in terms of x0
+    mean = (math.sqrt(ab_next) * (1 - alpha) * x0 + math.sqrt(alpha) * (1 - ab_next) * x) / (1 - ab)
     variance = (1 - ab_next) / (1 - ab) * (1 - alpha)  # eq. 5
     return mean if noise is None else mean + math.sqrt(variance) * noise  # eq. 3
 
@@ -198,7 +212,8 @@ def denoise(estimate, # (x_t, t) → estimate of the clean residual
         noise = draw(k + 1) if noisy and ab_next < 1 else None
         x0 = estimate(x, t)
         to = ahead(x0, ab, ab_next, *before) if before and ab_next < 1 else x0
-        x = ddpm_step(x, x0, ab, ab_next, noise) if method == "ddpm" else ddim_step(x, to, ab, ab_next, eta, noise)
+        if method == "ddpm": x = ddpm_step(x, x0, ab, ab_next, noise)
+        else: x = ddim_step(x, to, ab, ab_next, eta, noise)
         if method == "second": before = x0, ab
         watch(k, t, x)
     return x
@@ -255,17 +270,23 @@ class Diffusion:
                  steps:int=1000, # T, the number of training steps
                  schedule:str="cosine", # One of SCHEDULES
                  scale:float=1.0, # The residual is divided by this inside the diffusion; 1.0 is the paper
-                 normalise:float=0.0, # Standard deviation that `sample` gives every band of a scene, with a mean of zero; 0 leaves them alone and is the paper
+                 normalise:float=0.0, # Standard deviation `sample` gives every band (and mean 0); 0, the paper: none
                 ):
-        if not isinstance(schedule, str) or schedule not in SCHEDULES: raise ValueError(f"schedule {schedule!r} is unknown; choose one of {', '.join(SCHEDULES)}")
-        if not (scale > 0 and math.isfinite(scale)): raise ValueError(f"scale must be a positive number, found {scale!r}")
+        if not isinstance(schedule, str) or schedule not in SCHEDULES:
+            raise ValueError(f"schedule {schedule!r} is unknown; choose one of {', '.join(SCHEDULES)}")
+        if not (scale > 0 and math.isfinite(scale)):
+            raise ValueError(f"scale must be a positive number, found {scale!r}")
         if not 0 <= normalise <= 1: raise ValueError(f"normalise must lie in 0…1, found {normalise!r}")
-        self.normalise, self.limits = float(normalise), (-36 * normalise, 36 * normalise) if normalise else (0.0, 1.0)  # of what the network sees and returns
+        self.normalise = float(normalise)
+        # of what the network sees and returns
+        self.limits = (-36 * normalise, 36 * normalise) if normalise else (0.0, 1.0)
         self.steps, self.schedule, self.scale = whole_number(steps, "steps", 1), schedule, float(scale)
         self.beta = SCHEDULES[schedule](self.steps)
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)
 
-    def __repr__(self): return f"Diffusion(steps={self.steps}, schedule={self.schedule!r}, scale={self.scale}" + (f", normalise={self.normalise})" if self.normalise else ")")
+    def __repr__(self):
+        more = f", normalise={self.normalise}" if self.normalise else ""
+        return f"Diffusion(steps={self.steps}, schedule={self.schedule!r}, scale={self.scale}{more})"
 
     def seen(self, x_t):
         "What the network sees of the state: in units of the images"
@@ -285,7 +306,8 @@ def q_sample(self:Diffusion,
     t = torch.as_tensor(t).cpu()
     if t.is_floating_point() or t.dtype == torch.bool or (t < 0).any() or (t >= self.steps).any():
         raise ValueError(f"t must be integer steps from 0 to {self.steps - 1}, found {t.tolist()}")
-    if t.ndim and t.shape != (len(x0),): raise ValueError(f"t must be one step or one for each of {len(x0)} images, found shape {tuple(t.shape)}")
+    if t.ndim and t.shape != (len(x0),):
+        raise ValueError(f"t must be one step or one for each of {len(x0)} images, found shape {tuple(t.shape)}")
     if noise is None: noise = torch.randn_like(x0)
     ab = self.alpha_bar[t].view(-1, 1, 1, 1)
     return ab.sqrt().to(x0) * x0 + (1 - ab).sqrt().to(x0) * noise  # eq. 2
@@ -298,7 +320,7 @@ def draw(self:Diffusion,
          generator:torch.Generator=None, # On the CPU
          t_final:float=0.0, # Probability of t = T-1 instead of a uniform step; 0 is the paper
         ) -> dict: # t: integer steps (N,); noise: standard normal, shape of gt; both on the CPU
-    "What the loss leaves to chance (lines 3 and 4 of Algorithm 1), a row an image"
+    "What the loss leaves to chance (lines 3 and 4 of Algorithm 1), one row for each image"
     t = torch.randint(self.steps, batch["gt"].shape[:1], generator=generator)
     if t_final: t[torch.rand(len(t), generator=generator) < t_final] = self.steps - 1
     return dict(t=t, noise=torch.randn(batch["gt"].shape, generator=generator))
@@ -321,13 +343,16 @@ def loss(self:Diffusion,
          t_final:float=0.0, # Probability of t = T-1 instead of a uniform step; 0 is the paper
         ) -> Tensor: # Scalar, in units of residual/scale
     "Mean absolute error of the estimated residual (eq. 7, lines 3-5 of Algorithm 1)"
-    if lacking := [k for k in ("gt", "lms", "ms", "pan") if k not in batch]: raise ValueError(f"the batch lacks {', '.join(lacking)}; the loss needs gt, lms, ms and pan")
+    if lacking := [k for k in ("gt", "lms", "ms", "pan") if k not in batch]:
+        raise ValueError(f"the batch lacks {', '.join(lacking)}; the loss needs gt, lms, ms and pan")
     images = {k: batch[k] for k in ("gt", "lms", "ms", "pan")}
-    check_images(images); check_kinds(images)
+    check_images(images)
+    check_kinds(images)
     gt, lms = batch["gt"], batch["lms"]
     t, noise = self._given(batch, t, noise, generator, t_final)
     x0 = (gt - lms) / self.scale
-    estimate = net(self.seen(self.q_sample(x0, t, noise)), self._t(t, len(gt), gt.device), batch["pan"], lms, batch["ms"])
+    x_t = self.q_sample(x0, t, noise)
+    estimate = net(self.seen(x_t), self._t(t, len(gt), gt.device), batch["pan"], lms, batch["ms"])
     return (estimate - x0).abs().mean()  # eq. 7
 
 Diffusion.loss = loss
@@ -339,7 +364,9 @@ def units(self:Diffusion,
          ) -> dict: # name → offset and divisor of pan, ms, lms and gt, (N, 1 or B, 1, 1) each
     "Offsets and divisors that give each band a mean of zero and, once sharp, about the standard deviation `normalise`"
     def spread(x): return x.std((2, 3), keepdim=True, correction=0)
-    def look(x): return x.mean((2, 3), keepdim=True), spread(x), x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    def look(x):
+        mean, low, high = (f((2, 3), keepdim=True) for f in (x.mean, x.amin, x.amax))
+        return mean, spread(x), low, high
     return self.units_of(look(pan), look(ms), spread(avg_pool2d(pan, 4)))
 
 def units_of(self:Diffusion,
@@ -348,9 +375,12 @@ def units_of(self:Diffusion,
              coarse:Tensor, # Standard deviation of PAN's means over 4×4 pixels, (N, 1, 1, 1)
             ) -> dict: # As `units`
     "Offsets and divisors of a scene that is too large to be handed over"
-    def one(mean, std, low, high): return mean, torch.maximum(std / self.normalise, torch.maximum(high - mean, mean - low) / (30 * self.normalise)).clamp(min=1e-6)
+    def one(mean, std, low, high):
+        farthest = torch.maximum(high - mean, mean - low)
+        divisor = torch.maximum(std / self.normalise, farthest / (30 * self.normalise))
+        return mean, divisor.clamp(min=1e-6)
     mean, std, low, high = ms
-    sharper = (pan[1] / coarse.clamp(min=1e-6)).clamp(1, 10)               # there may be scenes of which PAN's means show nothing
+    sharper = (pan[1] / coarse.clamp(min=1e-6)).clamp(1, 10)  # there may be scenes of which PAN's means show nothing
     return dict(pan=one(*pan), **dict.fromkeys(("ms", "lms", "gt"), one(mean, std * sharper, low, high)))
 
 def in_units(images:dict, # Name → (N, C, H, W) or (C, H, W)
@@ -373,7 +403,7 @@ Diffusion.units, Diffusion.units_of = units, units_of
 
 # %% ../nbs/lib/07_diffusion.ipynb #07050
 def _estimate(self:Diffusion, net, c, t):
-    "The network's estimate with lms + x0 clamped to [0, 1] (36 standard deviations where bands are normalised), still a residual divided by the scale"
+    "The network's estimate with lms + x0 clamped to the limits, still a residual divided by the scale"
     lms = c["lms"]
     x0 = net(self.seen(c["x_t"]), self._t(t, len(lms), lms.device), c["pan"], lms, c["ms"])
     return ((lms + self.scale * x0).clamp(*self.limits) - lms) / self.scale
@@ -381,33 +411,39 @@ def _estimate(self:Diffusion, net, c, t):
 def _noise(seed, draw, like, places):
     "The noise that belongs to these places, computed a strip of rows at a time"
     (n, bands, h, w), places = like.shape, places.to(like.device)
+    index, top, left = places[:, 0], places[:, 1:2], places[:, 2:]
     row, col = torch.arange(h, device=like.device), torch.arange(w, device=like.device)
     out = torch.empty_like(like, memory_format=torch.contiguous_format)
-    for r in row.split(64): out[:, :, r] = gaussian(seed, places[:, 0], draw, bands, places[:, 1:2] + r, places[:, 2:] + col).to(like.dtype)
+    for r in row.split(64): out[:, :, r] = gaussian(seed, index, draw, bands, top + r, left + col).to(like.dtype)
     return out
 
 def _check(self:Diffusion, net, pan, lms, ms, method, eta, window, overlap, blend, batch, callback):
     "One ValueError for what cannot be sampled; the window, overlap and batch that will be used"
     images = dict(pan=pan, lms=lms, ms=ms)
-    check_images(images); check_kinds(images)
+    check_images(images)
+    check_kinds(images)
     window = window or getattr(net, "window", 64)
     overlap = usual_overlap(window) if overlap is None else overlap
     if method not in SAMPLERS: raise ValueError(f"method {method!r} is unknown; choose one of {', '.join(SAMPLERS)}")
     if not 0 <= eta <= 1: raise ValueError(f"eta must lie in 0…1, found {eta}")
-    if method != "ddim" and eta: raise ValueError("eta belongs to ddim; ddpm always adds the noise of eq. (5), second none")
+    if method != "ddim" and eta:
+        raise ValueError("eta belongs to ddim; ddpm always adds the noise of eq. (5), second none")
     if blend not in ("step", "run"): raise ValueError(f"blend {blend!r} is unknown; choose step or run")
     if blend == "run" and callback: raise ValueError("callback sees whole images; it needs blend='step'")
     if batch is None: batch = max(4 * 64**2 // window**2, 1)
     if not batch >= 1: raise ValueError(f"batch must be at least 1, found {batch}")
     if window % 4 or overlap % 4 or not 0 <= overlap <= window // 2:
-        raise ValueError(f"window and overlap must be multiples of 4, overlap at most half; found {window} and {overlap}")
+        found = f"{window} and {overlap}"
+        raise ValueError(f"window and overlap must be multiples of 4, overlap at most half; found {found}")
     return window, overlap, batch
 
 def _which(index, n):
     "The number of each image, (n,)"
-    if not isinstance(index, Tensor) or not index.ndim: return torch.full((n,), _signed(whole_number(index, "index") % 2**64))
+    if not isinstance(index, Tensor) or not index.ndim:
+        return torch.full((n,), _signed(whole_number(index, "index") % 2**64))
     if index.is_floating_point() or index.dtype == torch.bool or index.shape != (n,):
-        raise ValueError(f"index must be one integer or one for each of {n} images, found {index.dtype} of shape {tuple(index.shape)}")
+        found = f"{index.dtype} of shape {tuple(index.shape)}"
+        raise ValueError(f"index must be one integer or one for each of {n} images, found {found}")
     return index.cpu().long()
 
 Diffusion._estimate, Diffusion._check = _estimate, _check
@@ -425,26 +461,26 @@ def sample(self:Diffusion,
            seed:int=0, # The same seed and index give the same image, however the work is cut
            progress:bool=True, # Show a progress bar
            callback=None, # callback(step, t, image) after every step, with lms + the state it reached
-           index:int|Tensor=0, # Which image's noise to draw: one number for the whole batch (its order then changes nothing), or (N,), one each
+           index:int|Tensor=0, # Which image's noise: (N,), or one number for all, whose order then changes nothing
            origin:tuple=(0, 0), # Row and column of the images' corner in the scene they were cut from
            window:int=None, # Side of the windows; None: net.window, or 64
            overlap:int=None, # Overlap of the windows; None: `usual_overlap`
            blend:str="step", # Blend windows at every "step", or once a "run" is over
-           batch:int=None, # Windows the network gets at once, memory grows with it; None: as many as four of 64x64 have pixels
+           batch:int=None, # Windows the network gets at once, at a cost of memory; None: the pixels of four of 64x64
            units:dict=None, # What `units` says of the whole scene that the images were cut from; None: of these images
            spacing:str="even", # In what the steps are evenly spaced, see `spaced`
           ) -> Tensor: # (N, B, H, W) in [0, 1]
     """Sharpened images: from noise to a residual, added to lms. ValueError on bad input
 
-    `blend="step"` holds a few arrays of the images' size (the state, the estimate, the noise); `blend="run"` is the one whose memory
-    beyond input and output does not grow with the images."""
+    `blend="step"` holds a few arrays of the images' size (the state, the estimate, the noise).
+    `blend="run"` is the one whose memory beyond input and output does not grow with the images."""
     window, overlap, batch = self._check(net, pan, lms, ms, method, eta, window, overlap, blend, batch, callback)
     seed, index = whole_number(seed, "seed"), _which(index, len(lms))
-    times, images = spaced(self.alpha_bar, steps, spacing), dict(pan=pan, lms=lms, ms=ms)
+    times, images, back = spaced(self.alpha_bar, steps, spacing), dict(pan=pan, lms=lms, ms=ms), lambda x: x
     if self.normalise:
         units = units or self.units(pan, ms)
-        images = in_units(images, units)
-    lms, back = images["lms"], partial(from_units, units=units["lms"]) if self.normalise else lambda x: x
+        images, back = in_units(images, units), partial(from_units, units=units["lms"])
+    lms = images["lms"]
 
     def run(c, places, estimate, watch=lambda *a: None):
         "One whole run over the images c that lie at places"
@@ -454,13 +490,16 @@ def sample(self:Diffusion,
 
     if blend == "run":
         part = lambda c, places: run(c, places, lambda x, t: self._estimate(net, {**c, "x_t": x}, t))
-        residual = blend_windows(part, images, window, overlap, batch, lambda it: tqdm(it, disable=not progress, desc="windows"))
+        bar = lambda it: tqdm(it, disable=not progress, desc="windows")
+        residual = blend_windows(part, images, window, overlap, batch, bar)
     else:
         with tqdm(total=len(times), disable=not progress, desc=method) as bar:
             def watch(k, t, x):
                 bar.update()
                 if callback: callback(k, t, back(lms + self.scale * x))
-            whole = lambda x, t: blend_windows(lambda c, _: self._estimate(net, c, t), {**images, "x_t": x}, window, overlap, batch)
+            def whole(x, t):
+                part = lambda c, places: self._estimate(net, c, t)
+                return blend_windows(part, {**images, "x_t": x}, window, overlap, batch)
             residual = run(images, torch.tensor([(i, 0, 0) for i in range(len(lms))]), whole, watch)
     return back(lms + self.scale * residual).clamp(0, 1)
 

@@ -42,11 +42,12 @@ def network_method(
     restore, draws = _restore(net)
     def method(ms, pan, lms, index=0):
         pan, lms, ms = (torch.from_numpy(np.asarray(x, np.float32) / scale)[None].to(device) for x in (pan, lms, ms))
-        return restore(pan, lms, ms, **sampling, **(dict(index=index) if draws else {}))[0].cpu().numpy() * scale
+        number = dict(index=index) if draws else {}
+        return restore(pan, lms, ms, **sampling, **number)[0].cpu().numpy() * scale
     return method
 
 def _restore(net):
-    "(pan, lms, ms, **options) → image in [0, 1], and whether it draws noise"
+    "(pan, lms, ms, **options) → image in [0,1], and whether it draws noise."
     if hasattr(net, "restore"): return net.restore, hasattr(net, "diffusion")
     return partial(diffusion_of(net).sample, net, progress=False), True
 
@@ -74,15 +75,16 @@ def fuse_all(
     "Every image of a test set, sharpened; its place in the set is its number."
     scale = get_sensor(sensor).full_scale
     items = ({k: v.double().numpy() * scale for k, v in data[i].items()} for i in range(len(data)))
-    return np.stack([method(x["ms"], x["pan"], x["lms"], index=i).astype(np.float32)
-                     for i, x in enumerate(tqdm(items, desc=desc, total=len(data), unit="image", disable=not progress))])
+    watched = tqdm(items, desc=desc, total=len(data), unit="image", disable=not progress)
+    fused = [method(x["ms"], x["pan"], x["lms"], index=i).astype(np.float32) for i, x in enumerate(watched)]
+    return np.stack(fused)
 
 # %% ../nbs/lib/15_evaluation.ipynb #77776b86
 def score_all(
     fused:np.ndarray,    # (N,B,H,W) digital numbers
     data,                # The `PanData` they were made from: with `gt` at reduced, without at full resolution
     sensor,              # Name or `Sensor`
-) -> pd.DataFrame:       # A row an image, a column an index
+) -> pd.DataFrame:       # One row per image, one column per index
     "Score each image as the benchmark's toolbox does."
     scale = get_sensor(sensor).full_scale
     def one(i):
@@ -113,7 +115,8 @@ def save_fused(
 ) -> None:
     "Sharpened test images as HDF5, dataset `fused`, the same bytes for the same images."
     with BytesIO() as made:                              # a full disk under HDF5 itself ends the process
-        with h5py.File(made, "w", libver="v110") as f: f.create_dataset("fused", data=fused, chunks=(1, *fused.shape[1:]), compression="gzip", shuffle=True, track_times=False)
+        layout = dict(chunks=(1, *fused.shape[1:]), compression="gzip", shuffle=True, track_times=False)
+        with h5py.File(made, "w", libver="v110") as f: f.create_dataset("fused", data=fused, **layout)
         write_whole(path, made.getvalue())
 
 # %% ../nbs/lib/15_evaluation.ipynb #ev-save
@@ -121,7 +124,7 @@ def save_scores(
     path:Path,           # <method>.csv
     *scores:pd.DataFrame,# As `score_all` returns them: at reduced and, if there is any, at full resolution
 ) -> None:
-    "One method's scores as CSV, a row an image, the same bytes for the same numbers."
+    "One method's scores as CSV, one row per image, the same bytes for the same numbers."
     write_whole(path, pd.concat(scores, axis=1).rename_axis("image").to_csv(lineterminator="\n").encode())
 
 # %% ../nbs/lib/15_evaluation.ipynb #ev-rel
@@ -129,7 +132,7 @@ def reliability(
     deviation:np.ndarray, # Stated standard deviations, any shape
     error:np.ndarray,     # Errors of the means, the same shape and units
     parts:int=10,         # How many, equal in number of pixels
-) -> pd.DataFrame:        # A row a part: `stated` and `found`, root mean squares
+) -> pd.DataFrame:        # One row per part: `stated` and `found`, root mean squares
     "Stated deviation against error found; on the diagonal where the statement holds."
     part = pd.qcut(np.ravel(deviation), parts, labels=False, duplicates="drop")
     squares = pd.DataFrame(dict(stated=np.ravel(deviation)**2, found=np.ravel(error)**2))

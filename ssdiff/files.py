@@ -17,17 +17,19 @@ from torch import nn
 def write_whole(path, # Where to; its folder is made if need be
                 content:bytes,
                ) -> None:
-    "Write a file so that whoever looks sees the old one or the new one, never a part. One OSError says why it could not be written"
+    "Write a file so that readers see the old one or the new one, never a part; OSError says why that failed"
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
         os.replace(temporary, path)
-    except OSError as e: raise OSError(e.errno, f"{path} could not be written ({e.strerror or e}) and is as it was before; make room or change the folder's permissions, then run the same command again") from e
+    except OSError as e:
+        what = f"{path} could not be written ({e.strerror or e}) and is as it was before"
+        remedy = "make room or change the folder's permissions, then run the same command again"
+        raise OSError(e.errno, f"{what}; {remedy}") from e
     finally:
         if temporary.exists(): temporary.unlink()
-
 
 # %% ../nbs/lib/06_files.ipynb #06f00005
 FORMAT = "1"
@@ -35,11 +37,13 @@ FORMAT = "1"
 def write_weights(net:nn.Module, # Any network
                   path, # Where to; replaced at once
                   header:dict, # What it is; JSON values
-                  dtype:torch.dtype=torch.float32, # Of the real numbers in the file; counters stay integers; torch.float16 halves it
+                  dtype:torch.dtype=torch.float32, # Of its real numbers, not of counters; torch.float16 halves it
                  ):
     "Write weights as safetensors with a header that says what they are; `net.meta` becomes that header"
-    tensors = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype).contiguous() for k, v in net.state_dict().items()}
-    write_whole(path, pack(tensors, dict(header=json.dumps(dict(header, format="ssdiff", version=FORMAT), sort_keys=True))))
+    kind = lambda v: dtype if v.is_floating_point() else v.dtype
+    tensors = {k: v.detach().cpu().to(kind(v)).contiguous() for k, v in net.state_dict().items()}
+    about = json.dumps(dict(header, format="ssdiff", version=FORMAT), sort_keys=True)
+    write_whole(path, pack(tensors, dict(header=about)))
     net.meta = header
 
 # %% ../nbs/lib/06_files.ipynb #06f00006
@@ -48,12 +52,17 @@ def read_weights(path, # A file written by `write_weights`
     "What a file of weights holds. One ValueError names what is wrong with it; nothing is unpickled"
     if not Path(path).is_file(): raise FileNotFoundError(f"no weights at {path}")
     try:
-        with safe_open(path, "pt") as f: tensors, info = {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
-    except (SafetensorError, RuntimeError) as e: raise ValueError(f"{path} is not a readable safetensors file: {e}") from e
+        with safe_open(path, "pt") as f:
+            tensors = {k: f.get_tensor(k) for k in f.keys()}
+            info = f.metadata() or {}
+    except (SafetensorError, RuntimeError) as e:
+        raise ValueError(f"{path} is not a readable safetensors file: {e}") from e
     try: meta = json.loads(info.get("header", "{}"))
     except (ValueError, RecursionError) as e: raise ValueError(f"{path}: the header is no JSON: {e}") from e
-    kind = (meta.pop("format", None), meta.pop("version", None)) if isinstance(meta, dict) else (None, None)
-    if kind != ("ssdiff", FORMAT): raise ValueError(f"{path} is no ssdiff weights file of version {FORMAT}: format {kind[0]!r}, version {kind[1]!r}")
+    kind, version = (meta.pop("format", None), meta.pop("version", None)) if isinstance(meta, dict) else (None, None)
+    if (kind, version) != ("ssdiff", FORMAT):
+        found = f"format {kind!r}, version {version!r}"
+        raise ValueError(f"{path} is no ssdiff weights file of version {FORMAT}: {found}")
     return tensors, meta
 
 # %% ../nbs/lib/06_files.ipynb #06f00007
@@ -61,25 +70,27 @@ def check_weights(net:nn.Module, # A network, on any device
                   tensors:dict, # As `read_weights` returns them
                   path, # What an error calls them
                  ) -> None:
-    "One ValueError unless names, shapes and types are the network's; half precision counts as single. Looks at no number"
+    "One ValueError unless names, shapes and types are the network's; half precision counts as single. Ignores values"
     wanted = net.state_dict()
     missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
-    if missing or extra: raise ValueError(f"{path} does not fit its header: missing {missing[:3]}, unexpected {extra[:3]} ({len(missing)} and {len(extra)} in all)")
+    if missing or extra:
+        counts = f"({len(missing)} and {len(extra)} in all)"
+        raise ValueError(f"{path} does not fit its header: missing {missing[:3]}, unexpected {extra[:3]} {counts}")
     for k, v in tensors.items():
         kind = torch.float32 if v.dtype == torch.float16 else v.dtype
-        if v.shape != wanted[k].shape or kind != wanted[k].dtype: raise ValueError(f"{path}: {k} is {v.dtype} {tuple(v.shape)}, expected {wanted[k].dtype} {tuple(wanted[k].shape)}")
-
+        if v.shape != wanted[k].shape or kind != wanted[k].dtype:
+            expected = f"{wanted[k].dtype} {tuple(wanted[k].shape)}"
+            raise ValueError(f"{path}: {k} is {v.dtype} {tuple(v.shape)}, expected {expected}")
 
 # %% ../nbs/lib/06_files.ipynb #06f0000y
 def fill_weights(net:nn.Module, # Changed in place
                  tensors:dict, # As `read_weights` returns them
                  path, # What an error calls them
                 ) -> nn.Module: # The same network, in evaluation mode
-    "Fill a network, or raise one ValueError that says what does not fit: names, shapes, types, finite numbers. Half precision becomes single"
+    "Fill a network, half precision made single; one ValueError unless names, shapes, types fit and numbers are finite"
     check_weights(net, tensors, path)
     tensors = {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
     for k, v in tensors.items():
         if not torch.isfinite(v).all(): raise ValueError(f"{path}: {k} holds NaN or infinite values")
     net.load_state_dict(tensors)
     return net.eval()
-

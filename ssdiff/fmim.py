@@ -43,7 +43,8 @@ def filter_low(x:Tensor, # Spatial feature, (N, C, H, W), real
                s:float, # Gain of the lowest frequencies
               ) -> Tensor: # Same shape
     "Eqs. (17-18) through a projection on the four masked modes: the same as `filter_written`, several times faster"
-    (h, w), phi = x.shape[-2:], low_modes(*x.shape[-2:], x.dtype, x.device).expand(len(x), -1, -1)
+    h, w = x.shape[-2:]
+    phi = low_modes(h, w, x.dtype, x.device).expand(len(x), -1, -1)
     tokens = x.permute(0, 2, 3, 1).flatten(1, 2)                     # (N, HW, C): a view when x is channels_last
     tokens = torch.baddbmm(tokens, phi, phi.mT @ tokens, alpha=(s - 1) / (h * w))
     return tokens.unflatten(1, (h, w)).permute(0, 3, 1, 2)

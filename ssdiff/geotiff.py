@@ -52,15 +52,18 @@ def write_tiff(path,                # Where
                **profile,           # Of rasterio: nodata, …
               ) -> str:             # The path
     "A plain GeoTIFF, for demonstrations and tests."
-    with rasterio.open(path, "w", driver="GTiff", count=len(image), height=image.shape[1], width=image.shape[2], dtype=image.dtype, transform=transform, crs=crs, **profile) as d: d.write(image)
+    shape = dict(count=len(image), height=image.shape[1], width=image.shape[2], dtype=image.dtype)
+    with rasterio.open(path, "w", driver="GTiff", **shape, transform=transform, crs=crs, **profile) as d: d.write(image)
     return str(path)
 
 # %% ../nbs/lib/41_geotiff.ipynb #41012
 def _axis(pan:int,   # Number of PAN pixels
           ms:int,    # Number of MS pixels
           shift:int, # PAN pixel at which MS begins
-         ) -> tuple: # First PAN pixel that is kept; number kept; first MS pixel; how far into it PAN begins; length of the scene
-    "How two grids lie along one axis; ValueError if they do not overlap."
+         ) -> tuple:
+    """How two grids lie along one axis; ValueError if they do not overlap
+
+    First PAN pixel that is kept; number kept; first MS pixel; how far into it PAN begins; length of the scene."""
     start, stop = max(0, shift), min(pan, shift + 4*ms)
     if stop <= start: raise ValueError("pan and ms do not overlap; are they of the same place?")
     start, stop = 0 if start < 4 else start, pan if pan - stop < 4 else stop
@@ -76,24 +79,11 @@ def _absolute(text) -> str:
 
 def _warp(d) -> dict:
     "What a `WarpedVRT` does; with an alpha band where it would not say which of its pixels have data."
-    same = (
-        "src_crs",
-        "src_transform",
-        "src_nodata",
-        "nodata",
-        "crs",
-        "transform",
-        "width",
-        "height",
-        "resampling",
-        "tolerance",
-    )
+    same = ("src_crs", "src_transform", "src_nodata", "nodata",
+            "crs", "transform", "width", "height", "resampling", "tolerance")
     alpha = d.count > d.src_dataset.count or d.nodata is None and ColorInterp.alpha not in d.src_dataset.colorinterp
-    return {
-        **{k: getattr(d, k) for k in same if not (alpha and "nodata" in k)},
-        "dtype": d.working_dtype,
-        "add_alpha": alpha,
-    }
+    kept = {k: getattr(d, k) for k in same if not (alpha and "nodata" in k)}
+    return {**kept, "dtype": d.working_dtype, "add_alpha": alpha}
 
 @dataclass(frozen=True)
 class Source:
@@ -125,10 +115,8 @@ def find_source(given,    # Path, or an open dataset of rasterio
     "The way to an image. TypeError if it is none; ValueError if other processes could not open it."
     if isinstance(given, (str, os.PathLike)): return Source(what, str(given), _absolute(os.fspath(given)))
     if not hasattr(given, "colorinterp"):
-        raise TypeError(
-            f"{what} has to be an array of real numbers, the path of a file or an open dataset of rasterio, "
-            f"got a {type(given).__name__}"
-        )
+        raise TypeError(f"{what} has to be an array of real numbers, the path of a file "
+                        f"or an open dataset of rasterio, got a {type(given).__name__}")
     warped = isinstance(given, WarpedVRT)
     below = given.src_dataset if warped else given
     if below.mode != "r": raise ValueError(f"{below.name} is open for writing; close it first")
@@ -136,10 +124,8 @@ def find_source(given,    # Path, or an open dataset of rasterio
     with source.one_error(), source.open() as again:
         same = given.closed or _looks(again, given.count) == _looks(given, given.count)
     if same: return source
-    raise ValueError(
-        f"{what} is an open dataset that cannot be opened again by its name, {given.name}; "
-        "write it to a file and pass that"
-    )
+    raise ValueError(f"{what} is an open dataset that cannot be opened again by its name, {given.name}; "
+                     "write it to a file and pass that")
 
 def _looks(d, count): return d.shape, d.crs, d.transform, d.dtypes[:count]
 
@@ -149,12 +135,11 @@ def source_files(given) -> tuple:
     try:
         with find_source(given, "image").open() as d:
             return name, *(d.src_dataset.files if isinstance(d, WarpedVRT) else d.files)
-    except (RasterioError, ValueError, TypeError):
-        return (name,)
+    except (RasterioError, ValueError, TypeError): return (name,)
 
 # %% ../nbs/lib/41_geotiff.ipynb #41017
 def _check_text(source):
-    "ValueError if a local file that is named like an image is a text for GDAL that says where to get one, on this machine or another."
+    "ValueError if a local file named like an image is a text that tells GDAL where to get one, here or elsewhere."
     path = source.path
     if not os.path.isfile(path) or Path(path).suffix.lower() in (".vrt", ".xml", ".dim", ".mrf"): return
     with open(path, "rb") as f: start = f.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -173,18 +158,16 @@ def _check_content(d, name):
         raise ValueError(f"{name} holds complex numbers; an image is needed")
     (h, w), pixel = d.block_shapes[0], sum(np.dtype(t).itemsize for t in d.dtypes)
     if h*w*pixel > _BLOCK:
-        raise ValueError(
-            f"{name} is stored in blocks of {w}x{h} pixels, {h*w*pixel/1e9:.3g} GB each, "
-            "to be unpacked for every window; "
-            "store it in smaller ones (gdal_translate -co TILED=YES …)"
-        )
+        raise ValueError(f"{name} is stored in blocks of {w}x{h} pixels, {h*w*pixel/1e9:.3g} GB each, "
+                         "to be unpacked for every window; "
+                         "store it in smaller ones (gdal_translate -co TILED=YES …)")
 
 class GeoScene(Scene):
     "A pair of files. Can be sent to another process or thread, which opens the files for itself."
     def __init__(self,
                  pan, # Path or dataset
                  ms,  # Path or dataset
-                 bands:int=None, # How many there should be; then a band called alpha, as GDAL calls the fourth of four bytes, may be one of them
+                 bands:int=None, # How many there should be; a band called alpha may then be one of them
                 ):
         self.sources = dict(pan=find_source(pan, "pan"), ms=find_source(ms, "ms"))
         self.notes, self.to_ms, self._open = [], None, {}
@@ -201,7 +184,9 @@ class GeoScene(Scene):
         key = what, os.getpid(), threading.get_ident()
         if key not in self._open:
             source = self.sources[what]
-            with source.one_error(): _check_text(source); self._open[key] = source.open()
+            with source.one_error():
+                _check_text(source)
+                self._open[key] = source.open()
         return self._open[key]
 
     def _check(self, p, m, bands):
@@ -212,9 +197,8 @@ class GeoScene(Scene):
         self.layers = dict(pan=split_bands(p, 1), ms=split_bands(m, bands))
         n, self.bands = (len(self.layers[k][0]) for k in ("pan", "ms"))
         if n != 1:
-            raise ValueError(
-                f"{self.sources['pan']} has {n} bands, it has to have one; are the files given in the order PAN, MS?"
-            )
+            raise ValueError(f"{self.sources['pan']} has {n} bands, it has to have one; "
+                             "are the files given in the order PAN, MS?")
 
     def _align(self, p, m):
         "Lay the two grids on each other."
@@ -240,10 +224,8 @@ class GeoScene(Scene):
     def ms_part(self, rows, cols):
         read = partial(self._read, "ms")
         if self.to_ms: return resample(read, self.ms_shape, self.to_ms, rows, cols)
-        return _gather(
-            read,
-            *(_mirror(np.arange(s.start, s.stop) + a, n) for s, a, n in zip((rows, cols), self.ms_start, self.ms_size)),
-        )
+        folded = lambda s, start, size: _mirror(np.arange(s.start, s.stop) + start, size)
+        return _gather(read, *map(folded, (rows, cols), self.ms_start, self.ms_size))
 
 # %% ../nbs/lib/41_geotiff.ipynb #41019
 def _fits(value, dtype) -> bool:
@@ -278,15 +260,15 @@ def _description(p, m, scene) -> dict:
     return dict(profile=profile, after=after, tags=tags, band_tags=[_tags(m, i) for i in scene.layers["ms"][0]])
 
 # %% ../nbs/lib/41_geotiff.ipynb #41026
-_LAYOUT = dict(driver="GTiff", tiled=True, blockxsize=256, blockysize=256, compress="deflate", interleave="pixel", BIGTIFF="IF_SAFER", photometric="minisblack")
+_LAYOUT = dict(driver="GTiff", tiled=True, blockxsize=256, blockysize=256, compress="deflate", interleave="pixel",
+               BIGTIFF="IF_SAFER", photometric="minisblack")
 
 def _create(path, profile, after=(), tags=None, band_tags=()):
     "An open dataset for writing, described like the old one."
+    predictor = 3 if np.dtype(profile["dtype"]).kind == "f" else 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        d = rasterio.open(
-            path, "w", **{**_LAYOUT, "predictor": 3 if np.dtype(profile["dtype"]).kind == "f" else 2, **profile}
-        )
+        d = rasterio.open(path, "w", **{**_LAYOUT, "predictor": predictor, **profile})
     for name, value in dict(after).items(): setattr(d, name, value)
     _set_tags(d, tags or {})
     for i, t in enumerate(band_tags, 1): _set_tags(d, t, i)
@@ -298,8 +280,10 @@ def _check_blocks(path):
         size, (h, w) = os.path.getsize(path), d.block_shapes[0]
         for y in range(-(-d.height//h)):
             for x in range(-(-d.width//w)):
-                at, length = (int(d.get_tag_item(f"BLOCK_{k}_{x}_{y}", "TIFF", bidx=1) or 0) for k in ("OFFSET", "SIZE"))
-                if not at or at + length > size: raise OSError("the file could not be written completely; is the disk full?")
+                tags = (d.get_tag_item(f"BLOCK_{k}_{x}_{y}", "TIFF", bidx=1) for k in ("OFFSET", "SIZE"))
+                at, length = (int(t or 0) for t in tags)
+                if not at or at + length > size:
+                    raise OSError("the file could not be written completely; is the disk full?")
 
 @contextmanager
 def new_tiffs(files:dict, # Path → what `_create` needs
@@ -311,7 +295,9 @@ def new_tiffs(files:dict, # Path → what `_create` needs
         for path in files:
             if overviews: _add_overviews(path)
             _check_blocks(path)
-    except RasterioError as e: raise OSError(f"writing failed ({str(e.__cause__ or e).splitlines()[0]}); is the disk full?") from e
+    except RasterioError as e:
+        why = str(e.__cause__ or e).splitlines()[0]
+        raise OSError(f"writing failed ({why}); is the disk full?") from e
 
 def _add_overviews(path):
     levels = lambda d: [2**k for k in range(1, 1 + max(1, math.ceil(math.log2(max(d.shape)/256))))]
@@ -322,10 +308,17 @@ def check_space(files:dict, # Path → what `_create` needs
                 overviews:bool=False,
                ) -> None:
     "OSError unless there is room for files of this size, uncompressed."
-    for folder in {Path(p).absolute().parent for p in files}:
-        need = sum(math.prod(f["profile"][k] for k in ("height", "width", "count"))*np.dtype(f["profile"]["dtype"]).itemsize for p, f in files.items() if Path(p).absolute().parent == folder)
+    home = lambda path: Path(path).absolute().parent
+    for folder in {home(p) for p in files}:
+        need = sum(_bytes(f["profile"]) for p, f in files.items() if home(p) == folder)
         need, free = need*(4/3 if overviews else 1), shutil.disk_usage(folder).free
-        if need > free: raise OSError(f"the result needs up to {need/1e9:.2f} GB but {folder} has {free/1e9:.2f} GB left; make room, or write elsewhere")
+        if need > free:
+            raise OSError(f"the result needs up to {need/1e9:.2f} GB but {folder} has {free/1e9:.2f} GB left; "
+                          "make room, or write elsewhere")
+
+def _bytes(profile) -> int:
+    "Size of an image, uncompressed."
+    return math.prod(profile[k] for k in ("height", "width", "count"))*np.dtype(profile["dtype"]).itemsize
 
 # %% ../nbs/lib/41_geotiff.ipynb #41032
 @dataclass
@@ -344,14 +337,17 @@ def sharpen_files(scene:GeoScene,
                   overviews:bool=False,# Add reduced versions, for fast display
                   overwrite:bool=False,# Replace files that are there
                   track=lambda it, **_: it, # Shows progress
-                  **how,               # Of `ssdiff.sharpening.sharpen_windows`; a window is rounded to a multiple of 16, so that blocks of the file fit into it
+                  **how,               # Of `ssdiff.sharpening.sharpen_windows`
                  ) -> Outcome:
     """Sharpen a pair of files; memory does not grow with their size
 
-    Where an older result had reduced versions beside it, the new one has some too."""
+    Where an older result had reduced versions beside it, the new one has some too.
+    A window is rounded to a multiple of 16, so that blocks of the file fit into it."""
     begin, overviews = time.perf_counter(), overviews or Path(f"{real(out)}.ovr").exists()
     with rasterio.Env(GDAL_CACHEMAX=512, CPL_LOG=os.devnull):
-        check_space({Path(p): what for p, what in ((out, scene.describe), (uncertainty, _spread(scene.describe))) if p}, overviews)   # before a long look at a scene of any size
+        # before a long look at a scene of any size
+        wanted = (out, scene.describe), (uncertainty, _spread(scene.describe))
+        check_space({Path(p): what for p, what in wanted if p}, overviews)
         holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, isinstance(method, NetworkMethod))
         if how.get("window"): how["window"] = _round(scene, how["window"])
         files = {Path(out): _labelled(scene, method, holes, how.get("window"))}
@@ -369,15 +365,14 @@ def _round(scene, window) -> int:
     return window//16*16
 
 def _labelled(scene, method, holes, window) -> dict:
-    "The description of the result. Its blocks fit into the windows: a compressed block that is written in parts leaves gaps in the file."
+    """The description of the result
+
+    Its blocks fit into the windows: a compressed block that is written in parts leaves gaps in the file."""
     profile, tags = dict(scene.describe["profile"]), scene.describe["tags"]
     if window and window % 256: profile |= dict(blockxsize=window, blockysize=window)
     if holes and profile["nodata"] is None: profile["nodata"] = spare_value(profile["dtype"])
-    return {
-        **scene.describe,
-        "profile": profile,
-        "tags": {**tags, None: {**tags[None], "SHARPENED_BY": f"ssdiff {method.label}"}},
-    }
+    tags = {**tags, None: {**tags[None], "SHARPENED_BY": f"ssdiff {method.label}"}}
+    return {**scene.describe, "profile": profile, "tags": tags}
 
 def _spread(what) -> dict:
     "The description of the file of standard deviations."
@@ -398,4 +393,5 @@ def _common(a, b) -> Box:
     return Box(y, x, min(a.y+a.h, b.y+b.h) - y, min(a.x+a.w, b.x+b.w) - x)
 
 def _read_back(path, scene, box) -> np.ndarray:
-    with rasterio.open(path) as d: return d.read(window=Window(box.x - scene.inner.x, box.y - scene.inner.y, box.w, box.h))
+    at = Window(box.x - scene.inner.x, box.y - scene.inner.y, box.w, box.h)
+    with rasterio.open(path) as d: return d.read(window=at)

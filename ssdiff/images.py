@@ -11,12 +11,17 @@ import torch
 
 # %% ../nbs/lib/01_images.ipynb #cell-005
 def _to_tensor(x, name:str) -> torch.Tensor:
-    "A floating tensor of `x`, on its device; TypeError unless `x` is a real-valued NumPy array or torch tensor, ValueError if some of it is masked."
-    if np.ma.is_masked(x): raise ValueError(f"{name}: {np.ma.count_masked(x)} of {x.size} values are masked; fill them or cut them off first")
+    """A floating tensor of `x`, on its device
+
+    TypeError unless `x` is a real-valued NumPy array or torch tensor, ValueError if some of it is masked."""
+    if np.ma.is_masked(x):
+        masked = f"{np.ma.count_masked(x)} of {x.size} values are masked"
+        raise ValueError(f"{name}: {masked}; fill them or cut them off first")
     if isinstance(x, np.ndarray):
         if x.dtype.kind not in "iuf": raise TypeError(f"{name}: needs real numbers, got NumPy dtype {x.dtype}")
         return torch.from_numpy(np.array(x, dtype=np.float64, order="C"))
-    if not isinstance(x, torch.Tensor): raise TypeError(f"{name}: needs a NumPy array or a torch tensor, got {type(x).__name__}")
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"{name}: needs a NumPy array or a torch tensor, got {type(x).__name__}")
     if x.is_complex() or x.dtype is torch.bool: raise TypeError(f"{name}: needs real numbers, got {x.dtype}")
     if x.dtype in (torch.float32, torch.float64): return x
     return x.to(torch.float32 if x.is_floating_point() else torch.float64)
@@ -30,17 +35,22 @@ def check_finite(x:torch.Tensor, name:str) -> None:
     if -_LARGEST <= low and high <= _LARGEST: return
     bad = int((~torch.isfinite(x)).sum())
     if bad: raise ValueError(f"{name}: {bad} of {x.numel()} values are NaN or infinite; mask or fill them first")
-    raise ValueError(f"{name}: values from {low:g} to {high:g}; beyond {_LARGEST:g} the indices overflow, scale the image first")
+    overflow = f"beyond {_LARGEST:g} the indices overflow, scale the image first"
+    raise ValueError(f"{name}: values from {low:g} to {high:g}; {overflow}")
 
 # %% ../nbs/lib/01_images.ipynb #cell-009
 def as_batch(x, # NumPy array or torch tensor, (C,H,W) or (N,C,H,W)
              name:str="image", # what to call it in an error
              bands:int=None, # number of bands it must have, if known
             ) -> tuple: # tensor (N,C,H,W), function that turns such a tensor into x's kind
-    "`x` as a finite floating tensor (N,C,H,W) on its device, and the way back; ValueError or TypeError names what does not fit."
+    """`x` as a finite floating tensor (N,C,H,W) on its device, and the way back
+
+    ValueError or TypeError names what does not fit."""
     t = _to_tensor(x, name)
-    if t.ndim not in (3, 4) or 0 in t.shape: raise ValueError(f"{name}: needs shape (C,H,W) or (N,C,H,W) without empty axes, got {tuple(t.shape)}")
-    if bands is not None and t.shape[-3] != bands: raise ValueError(f"{name}: needs {bands} band(s), got {t.shape[-3]} in shape {tuple(t.shape)}")
+    if t.ndim not in (3, 4) or 0 in t.shape:
+        raise ValueError(f"{name}: needs shape (C,H,W) or (N,C,H,W) without empty axes, got {tuple(t.shape)}")
+    if bands is not None and t.shape[-3] != bands:
+        raise ValueError(f"{name}: needs {bands} band(s), got {t.shape[-3]} in shape {tuple(t.shape)}")
     check_finite(t, name)
     single, is_np = t.ndim == 3, isinstance(x, np.ndarray)
     def restore(y:torch.Tensor):
@@ -68,12 +78,20 @@ def check_ratio(ratio) -> int:
 
 # %% ../nbs/lib/01_images.ipynb #cell-014
 def as_batches(**images) -> tuple: # tensors (N,C,H,W) in the order given, the way back of the first
-    "Several images that belong together, each through `as_batch`; widest float type of them all; ValueError or TypeError if they do not belong together."
+    """Several images that belong together, each through `as_batch`, in the widest float type of them all
+
+    ValueError or TypeError if they do not belong together."""
     pairs = {n: as_batch(x, n) for n, x in images.items()}
-    kinds = {n: "NumPy array" if isinstance(x, np.ndarray) else f"torch tensor on {x.device}" for n, x in images.items()}
-    if len(set(kinds.values())) > 1: raise TypeError(f"images of one kind are needed, got {', '.join(f'{n}: {k}' for n, k in kinds.items())}")
+    kinds = {
+        n: "NumPy array" if isinstance(x, np.ndarray) else f"torch tensor on {x.device}"
+        for n, x in images.items()
+    }
+    if len(set(kinds.values())) > 1:
+        listed = ", ".join(f"{n}: {k}" for n, k in kinds.items())
+        raise TypeError(f"images of one kind are needed, got {listed}")
     shapes = {n: tuple(x.shape) for n, x in images.items()}
-    if len({(len(s), s[0] if len(s) == 4 else 1) for s in shapes.values()}) > 1: raise ValueError(f"as many images of each are needed, got shapes {shapes}")
+    counts = {(len(s), s[0] if len(s) == 4 else 1) for s in shapes.values()}
+    if len(counts) > 1: raise ValueError(f"as many images of each are needed, got shapes {shapes}")
     ts = [t for t, _ in pairs.values()]
     wide = torch.float64 if any(t.dtype is torch.float64 for t in ts) else torch.float32
     return *(t.to(wide) for t in ts), next(iter(pairs.values()))[1]
@@ -86,4 +104,5 @@ def check_grids(ms:torch.Tensor, # (N,C,h,w)
     "ValueError unless PAN has one band and is exactly `ratio` times as fine as MS."
     if pan.shape[-3] != 1: raise ValueError(f"pan: needs one band, got {pan.shape[-3]} in shape {tuple(pan.shape)}")
     want = tuple(check_ratio(ratio)*s for s in ms.shape[-2:])
-    if tuple(pan.shape[-2:]) != want: raise ValueError(f"pan is {tuple(pan.shape[-2:])} but ms {tuple(ms.shape[-2:])} with ratio {ratio} asks for {want}")
+    fine, coarse = tuple(pan.shape[-2:]), tuple(ms.shape[-2:])
+    if fine != want: raise ValueError(f"pan is {fine} but ms {coarse} with ratio {ratio} asks for {want}")

@@ -73,7 +73,9 @@ def _label(x, ms, pan, rows, cols):
     for axis, places in zip(axes[-2:], (rows, cols)):
         if places is not None: coords[axis] = (axis, places, dict(ms.coords[axis].attrs) if axis in ms.coords else {})
     attrs = {k: v for k, v in ms.attrs.items() if k not in _OLD}
-    if np.ma.isMaskedArray(x): attrs.setdefault("_FillValue", x.fill_value); x = x.data
+    if np.ma.isMaskedArray(x):
+        attrs.setdefault("_FillValue", x.fill_value)
+        x = x.data
     made = type(ms)(x, coords, axes, ms.name, attrs)
     made.encoding = {k: v for k, v in ms.encoding.items() if k in _KEPT}
     return made.transpose(*ms.dims)

@@ -16,7 +16,8 @@ PHASES = ("spatial", "spectral")
 def parameter_groups(net:nn.Module, # SSDiff, variant V5
                     ) -> dict: # "spatial", "spectral", "fixed" → {name: parameter}; disjoint, together all
     "Split the parameters by branch (section 4.4). ValueError for a variant without two branches joined by APFM"
-    if not (net.plan.crossing and net.plan.fusion == "apfm"): raise ValueError(f"L-BAF needs two branches joined by APFM, that is V5; this network is {net.variant}")
+    if not (net.plan.crossing and net.plan.fusion == "apfm"):
+        raise ValueError(f"L-BAF needs two branches joined by APFM, that is V5; this network is {net.variant}")
     groups = {name: {} for name in (*PHASES, "fixed")}
     for name, p in net.named_parameters(): groups[_owner(name)][name] = p
     return groups
@@ -55,7 +56,8 @@ def phase_at(iteration:int, # 0, 1, …
             ) -> str: # "spatial" or "spectral"
     "Whose turn it is"
     if mode not in MODES: raise ValueError(f"mode {mode!r} is unknown; choose one of {', '.join(MODES)}")
-    if not (isinstance(period, int) and period > 0): raise ValueError(f"period must be a positive integer, found {period!r}")
+    if not (isinstance(period, int) and period > 0):
+        raise ValueError(f"period must be a positive integer, found {period!r}")
     return MODES[mode][iteration // period % len(MODES[mode])]
 
 # %% ../nbs/lib/12_lbaf.ipynb #12018
@@ -76,6 +78,9 @@ def alignment(net:nn.Module, # SSDiff, variant V5
              ) -> dict: # Phase → (cosine with the whole gradient of its own parameters, length relative to it)
     "How much of its branch's gradient each phase follows"
     def gradient(name, within):
-        with within: return torch.cat([g.flatten() for g in torch.autograd.grad(loss(), list(parameter_groups(net)[name].values()))])
+        with within:
+            value, mine = loss(), list(parameter_groups(net)[name].values())
+            return torch.cat([g.flatten() for g in torch.autograd.grad(value, mine)])
     pairs = {name: (gradient(name, phase(net, name)), gradient(name, nullcontext())) for name in PHASES}
-    return {name: (torch.cosine_similarity(part, whole, 0).item(), (part.norm() / whole.norm()).item()) for name, (part, whole) in pairs.items()}
+    return {name: (torch.cosine_similarity(part, whole, 0).item(), (part.norm() / whole.norm()).item())
+            for name, (part, whole) in pairs.items()}

@@ -22,12 +22,18 @@ from .resampling import bicubic_reduce, mtf_blur, upsample23
 from .sensors import get_sensor
 
 # %% ../nbs/lib/03_metrics.ipynb #toy-scene
-def toy_scene(size:int=128, # pixels a side
+def toy_scene(size:int=128, # pixels of a side
               seed:int=0, # another seed, another town
              ) -> np.ndarray: # (4,size,size), integers in 0..2047 as doubles
     "Four correlated bands of a small made-up town, for demonstrations; `ssdiff.scenes` makes the realistic ones."
     rng = np.random.default_rng(seed)
-    spectra = np.array([[300, 320, 280, 900], [250, 260, 240, 420], [420, 480, 560, 610], [520, 560, 600, 640], [260, 300, 330, 1200]], float)
+    spectra = np.array([
+        [300, 320, 280, 900],
+        [250, 260, 240, 420],
+        [420, 480, 560, 610],
+        [520, 560, 600, 640],
+        [260, 300, 330, 1200],
+    ], float)
     label = np.zeros((size, size), int)
     for _ in range(60):
         (y, x), (h, w) = rng.integers(0, size, 2), rng.integers(5, 28, 2)
@@ -37,8 +43,10 @@ def toy_scene(size:int=128, # pixels a side
     return np.rint(spectra[label].transpose(2, 0, 1) * (1 + .25*texture)).clip(0, 2047)
 
 # %% ../nbs/lib/03_metrics.ipynb #cell-007
-def _batches(**images) -> tuple: # float64 tensors (N,C,H,W) in order, function that turns one value an image into the result
-    "Images in float64 on a device that has it, and the way back for values: a float for a single image, else one value an image of the input's kind."
+def _batches(**images) -> tuple: # float64 tensors (N,C,H,W) in order, function from values to the result
+    """Images in float64 on a device that has it, and the way back for values
+
+    A float for a single image, else one value for each image in the input's kind."""
     first = next(iter(images.values()))
     *ts, _ = as_batches(**images)
     ts = [as_double(t.detach()) for t in ts]
@@ -50,7 +58,8 @@ def _batches(**images) -> tuple: # float64 tensors (N,C,H,W) in order, function 
 def _pair(gt, fused) -> tuple:
     "Reference and test in float64 and the way back; ValueError unless both have one shape."
     x, y, values = _batches(gt=gt, fused=fused)
-    if x.shape != y.shape: raise ValueError(f"gt and fused need one shape, got {tuple(gt.shape)} and {tuple(fused.shape)}")
+    if x.shape != y.shape:
+        raise ValueError(f"gt and fused need one shape, got {tuple(gt.shape)} and {tuple(fused.shape)}")
     return x, y, values
 
 def _maps(first, m:torch.Tensor):
@@ -64,8 +73,8 @@ def _defined(ok:torch.Tensor, what:str, why:str) -> None:
     if not ok.all(): raise ValueError(f"{what} is undefined for image(s) {(~ok).nonzero().flatten().tolist()}: {why}")
 
 # %% ../nbs/lib/03_metrics.ipynb #cell-012
-def _angles(x:torch.Tensor, y:torch.Tensor) -> tuple: # angle in degrees (N,H,W), 0 where undefined; mask of the defined ones
-    "Angle between the spectra of each pixel."
+def _angles(x:torch.Tensor, y:torch.Tensor) -> tuple: # angles (N,H,W), 0 where undefined; mask of the defined ones
+    "Angle between the spectra of each pixel, in degrees."
     dot, norm = (x*y).sum(1), torch.sqrt((x*x).sum(1) * (y*y).sum(1))
     ok = norm != 0
     return torch.rad2deg(torch.arccos((dot/norm.where(ok, 1)).clamp(-1, 1))) * ok, ok
@@ -79,7 +88,9 @@ def _sam(x:torch.Tensor, y:torch.Tensor) -> torch.Tensor:
 def sam(gt, # reference, (C,H,W) or (N,C,H,W), digital numbers
         fused, # test, the same shape
        ): # degrees, 0 is ideal
-    "Spectral angle mapper, mean over the pixels that are black in neither image (`SAM.m`); ValueError if there are none."
+    """Spectral angle mapper, mean over the pixels that are black in neither image (`SAM.m`)
+
+    ValueError if there are none."""
     x, y, values = _pair(gt, fused)
     return values(_sam(x, y))
 
@@ -103,7 +114,9 @@ def ergas(gt, # reference, (C,H,W) or (N,C,H,W), digital numbers
           fused, # test, the same shape
           ratio:int=4, # resolution ratio PAN : MS
          ): # no unit, 0 is ideal
-    "Relative global error (`ERGAS.m`); ValueError if a band of `gt` has mean 0 or the ratio is not positive and finite."
+    """Relative global error (`ERGAS.m`)
+
+    ValueError if a band of `gt` has mean 0 or the ratio is not positive and finite."""
     x, y, values = _pair(gt, fused)
     return values(_ergas(x, y, ratio))
 
@@ -126,7 +139,9 @@ def _sobel(x:torch.Tensor) -> torch.Tensor:
 
 def _scc(x:torch.Tensor, y:torch.Tensor) -> torch.Tensor:
     "SCC of each image."
-    if min(x.shape[-2:]) < 3 or max(x.shape[-2:]) < 4: raise ValueError(f"SCC takes off a frame of one pixel and needs at least 3x4 pixels for a gradient, got {tuple(x.shape[-2:])}")
+    if min(x.shape[-2:]) < 3 or max(x.shape[-2:]) < 4:
+        needs = "needs at least 3x4 pixels for a gradient"
+        raise ValueError(f"SCC takes off a frame of one pixel and {needs}, got {tuple(x.shape[-2:])}")
     g, h = _sobel(x), _sobel(y)
     norm = torch.sqrt((g*g).sum((1, 2, 3)) * (h*h).sum((1, 2, 3)))
     _defined(norm > 0, "SCC", "gt or fused is zero everywhere inside its frame")
@@ -154,7 +169,9 @@ _NO_DIGIT = 1e-15 # a difference this small against its terms has no correct dig
 def _q_map(x:torch.Tensor, y:torch.Tensor, block:int) -> torch.Tensor:
     "Q of every window, (N,C,H-block+1,W-block+1)."
     block = check_whole(block, "block")
-    if min(x.shape[-2:]) < block: raise ValueError(f"Q needs sides of at least the block, {block}, got {tuple(x.shape[-2:])} (after the border cut, if any)")
+    if min(x.shape[-2:]) < block:
+        got = f"{tuple(x.shape[-2:])} (after the border cut, if any)"
+        raise ValueError(f"Q needs sides of at least the block, {block}, got {got}")
     n, S = block**2, lambda v: _box_sum(_box_sum(v, block, -1), block, -2)
     sx, sy, sxy, squares = S(x), S(y), S(x*y), n*S(x*x + y*y)
     d2, prod = sx*sx + sy*sy, sx*sy
@@ -167,7 +184,9 @@ def uiqi(gt, # reference, (C,H,W) or (N,C,H,W), digital numbers
          fused, # test, the same shape
          block:int=32, # side of the sliding window
         ): # 1 is ideal
-    "Universal image quality index Q, mean over windows, then bands (`Q.m`, `img_qi.m`); flat windows compare their means."
+    """Universal image quality index Q, mean over windows, then bands (`Q.m`, `img_qi.m`)
+
+    Flat windows compare their means."""
     x, y, values = _pair(gt, fused)
     return values(_q_map(x, y, block).mean((1, 2, 3)))
 
@@ -208,9 +227,13 @@ def _countable(x:torch.Tensor, y:torch.Tensor) -> tuple:
     shares = (x.abs().amax((1, 2, 3)) <= 2)[:, None, None, None]
     if shares.any(): shares = shares & (x % 1 != 0).flatten(1).any(1)[:, None, None, None]
     return tuple(torch.where(shares, v, _to_uint16(v)) if shares.any() else _to_uint16(v) for v in (x, y))
+
 def _mirror_pad(x:torch.Tensor, block:int, shift:int) -> torch.Tensor:
-    "Rows below and columns to the right, mirrored, until blocks at every `shift` are full; ValueError if the image is too small for that."
-    if shift > block: raise ValueError(f"need shift <= block, got block {block}, shift {shift}: pixels would be skipped")
+    """Rows below and columns to the right, mirrored, until blocks at every `shift` are full
+
+    ValueError if the image is too small for that."""
+    if shift > block:
+        raise ValueError(f"need shift <= block, got block {block}, shift {shift}: pixels would be skipped")
     for d in (2, 3):
         n = x.shape[d]
         extra = (math.ceil(n/shift) - 1)*shift + block - n
@@ -275,10 +298,13 @@ def q2n_map(gt, # reference, (C,H,W) or (N,C,H,W)
 def cut_border(x, # image(s), (...,H,W)
                border:int=21, # the toolbox's `dim_cut`; None or 0: no cut
               ): # a view of x
-    "Rows and columns `border` to end-`border`, 1-based and inclusive, as `indexes_evaluation.m` cuts; ValueError if nothing is left."
+    """Rows and columns `border` to end-`border`, 1-based and inclusive, as `indexes_evaluation.m` cuts
+
+    ValueError if nothing is left."""
     if not border: return x
     h, w = x.shape[-2:]
-    if border < 0 or min(h, w) < 2*border: raise ValueError(f"a border cut of {border} leaves nothing of an image of {h}x{w} pixels")
+    if border < 0 or min(h, w) < 2*border:
+        raise ValueError(f"a border cut of {border} leaves nothing of an image of {h}x{w} pixels")
     return x[..., border-1:h-border, border-1:w-border]
 
 # %% ../nbs/lib/03_metrics.ipynb #cell-044
@@ -288,31 +314,48 @@ def reduced(gt, # reference, (C,H,W) or (N,C,H,W), digital numbers
             border:int=21, # the benchmark's border cut; None or 0: no cut
             block:int=32, # for Q2n and Q
             clip_bits:int=None, # clip fused to [0, 2**clip_bits] first, as the toolbox's option does
-           ) -> dict: # name -> value, or one value an image
-    "Q, SAM, ERGAS, SCC and Q2n, in the toolbox's order, with the settings of the benchmark (`indexes_evaluation.m`, `Demo_Reduced_Resolution.m`)."
+           ) -> dict: # name -> value, or one value for each image
+    """Q, SAM, ERGAS, SCC and Q2n, in the toolbox's order
+
+    The settings are the benchmark's (`indexes_evaluation.m`, `Demo_Reduced_Resolution.m`)."""
     x, y, values = _pair(gt, fused)
     if clip_bits: y = y.clamp(0, 2**clip_bits)
     x, y = cut_border(x, border), cut_border(y, border)
-    scores = dict(Q=_q_map(x, y, block).mean((1, 2, 3)), SAM=_sam(x, y), ERGAS=_ergas(x, y, ratio), SCC=_scc(x, y), Q2n=_q2n_map(x, y, block).mean((1, 2)))
+    scores = dict(
+        Q=_q_map(x, y, block).mean((1, 2, 3)),
+        SAM=_sam(x, y),
+        ERGAS=_ergas(x, y, ratio),
+        SCC=_scc(x, y),
+        Q2n=_q2n_map(x, y, block).mean((1, 2)),
+    )
     return {name: values(v) for name, v in scores.items()}
 
 # %% ../nbs/lib/03_metrics.ipynb #cell-049
 def _full_inputs(fused, ms, lms, pan, block:int, sensor=None) -> tuple:
-    "Fused, LMS and PAN in float64, the ratio, and the way back; ValueError if the four do not fit each other or the block, or a sensor is given that nobody knows."
+    """Fused, LMS and PAN in float64, the ratio, and the way back
+
+    ValueError if the four do not fit each other or the block, or if the sensor given is unknown."""
     block = check_whole(block, "block", 2)
     if sensor is not None: get_sensor(sensor)
     f, m, l, p, values = _batches(fused=fused, ms=ms, lms=lms, pan=pan)
+    fine, coarse = tuple(f.shape[-2:]), tuple(m.shape[-2:])
     if f.shape != l.shape or f.shape[1] != m.shape[1]:
-        raise ValueError(f"fused and lms need one shape and the bands of ms, got fused {tuple(f.shape[1:])}, lms {tuple(l.shape[1:])}, ms {tuple(m.shape[1:])}")
-    if p.shape[1] != 1 or p.shape[-2:] != f.shape[-2:]: raise ValueError(f"pan needs one band and the size of fused {tuple(f.shape[-2:])}, got {tuple(p.shape[1:])}")
+        got = f"fused {tuple(f.shape[1:])}, lms {tuple(l.shape[1:])}, ms {tuple(m.shape[1:])}"
+        raise ValueError(f"fused and lms need one shape and the bands of ms, got {got}")
+    if p.shape[1] != 1 or p.shape[-2:] != f.shape[-2:]:
+        raise ValueError(f"pan needs one band and the size of fused {fine}, got {tuple(p.shape[1:])}")
     ratio = f.shape[-1]//m.shape[-1]
-    if ratio not in (2, 4) or tuple(f.shape[-2:]) != (ratio*m.shape[-2], ratio*m.shape[-1]):
-        raise ValueError(f"fused and pan must be 2 or 4 times as large as ms, got {tuple(f.shape[-2:])} and {tuple(m.shape[-2:])}")
-    if any(s % block for s in f.shape[-2:]): raise ValueError(f"full-resolution indices need sides that are multiples of the block {block}, got {tuple(f.shape[-2:])}; crop first")
+    if ratio not in (2, 4) or fine != (ratio*m.shape[-2], ratio*m.shape[-1]):
+        raise ValueError(f"fused and pan must be 2 or 4 times as large as ms, got {fine} and {coarse}")
+    if any(s % block for s in fine):
+        needs = f"sides that are multiples of the block {block}"
+        raise ValueError(f"full-resolution indices need {needs}, got {fine}; crop first")
     return f, l, p, ratio, values
 
 # %% ../nbs/lib/03_metrics.ipynb #cell-052
-def _d_lambda_k(f, l, sensor, ratio, block) -> torch.Tensor: return 1 - _q2n_map(l, mtf_blur(f, sensor, ratio), block).mean((1, 2))
+def _d_lambda_k(f, l, sensor, ratio, block) -> torch.Tensor:
+    "Khan's D_lambda of each image."
+    return 1 - _q2n_map(l, mtf_blur(f, sensor, ratio), block).mean((1, 2))
 
 def d_lambda_k(fused, # fused image, (C,H,W) or (N,C,H,W), digital numbers
                ms, # MS image, (C,h,w)
@@ -333,7 +376,9 @@ def _moments(x:torch.Tensor, block:int) -> tuple:
     return m, b - m[..., None]
 
 def _uiqi(m1, v1, m2, v2, cov) -> torch.Tensor:
-    "Q from means, variances and covariances; where the variance is rounding (1e-12 of the mean) the means alone are compared."
+    """Q from means, variances and covariances
+
+    Where the variance is rounding (1e-12 of the mean) the means alone are compared."""
     v, m = v1 + v2, m1**2 + m2**2
     flat, black = v <= 1e-24*m, m == 0
     q = torch.where(flat, 2*m1*m2, 4*cov*m1*m2/v.where(~flat, 1))/m.where(~black, 1)
@@ -347,6 +392,7 @@ def _uiqi_with(x:torch.Tensor, p:torch.Tensor, block:int) -> torch.Tensor:
 def _coarse_pan(p:torch.Tensor, ratio:int) -> torch.Tensor: return upsample23(bicubic_reduce(p, ratio), ratio)
 
 def _d_s(f, l, p, ratio, block) -> torch.Tensor:
+    "D_s of each image."
     return (_uiqi_with(f, p, block).mean(1) - _uiqi_with(l, _coarse_pan(p, ratio), block).mean(1)).abs().mean(1)
 
 def d_s(fused, # fused image, (C,H,W) or (N,C,H,W), digital numbers
@@ -419,8 +465,10 @@ def full(fused, # fused image, (C,H,W) or (N,C,H,W), digital numbers
          sensor, # name or `Sensor` with C bands
          block:int=32, # block of all indices
          clip_bits:int=None, # clip fused to [0, 2**clip_bits] first, as the toolbox's option does
-        ) -> dict: # name -> value, or one value an image
-    "D_lambda_K, D_s, HQNR, and the classic D_lambda and QNR, as `indexes_evaluation_FS.m` reports them; one band has no pairs, hence neither D_lambda nor QNR."
+        ) -> dict: # name -> value, or one value for each image
+    """D_lambda_K, D_s, HQNR, and the classic D_lambda and QNR, as `indexes_evaluation_FS.m` reports them
+
+    One band has no pairs, hence neither D_lambda nor QNR."""
     f, l, p, ratio, values = _full_inputs(fused, ms, lms, pan, block, sensor)
     if clip_bits: f = f.clamp(0, 2**clip_bits)
     dk, ds = _d_lambda_k(f, l, sensor, ratio, block), _d_s(f, l, p, ratio, block)
@@ -436,7 +484,9 @@ def hqnr_map(fused, # fused image, (C,H,W) or (N,C,H,W)
              sensor, # name or `Sensor` with C bands
              block:int=32, # side of a block
             ): # (H,W) or (N,H,W), 1 is ideal
-    "(1-D_lambda_K)(1-D_s) of every block at image size, for pictures; D_s is taken block by block, so the map's mean is close to HQNR, usually a little below."
+    """(1-D_lambda_K)(1-D_s) of every block at image size, for pictures
+
+    D_s is taken block by block, so the map's mean is close to HQNR, usually a little below."""
     f, l, p, ratio, _ = _full_inputs(fused, ms, lms, pan, block, sensor)
     spectral = _q2n_map(l, mtf_blur(f, sensor, ratio), block)
     spatial = 1 - (_uiqi_with(f, p, block) - _uiqi_with(l, _coarse_pan(p, ratio), block)).abs().mean(-1)
@@ -448,29 +498,40 @@ def _numbers(v) -> np.ndarray:
     "One score or many, from any device, as a vector of doubles."
     return np.atleast_1d(np.asarray(v.detach().cpu() if isinstance(v, torch.Tensor) else v, dtype=np.float64))
 
-def mean_std(scores, # one mapping name -> value(s), a data frame included, or a list of such, one an image or a batch
+def mean_std(scores, # mapping name -> value(s), or a data frame, or a list of mappings, one for each image or batch
             ) -> dict: # name -> (mean, std)
-    "Mean and sample standard deviation over all images of every index; ValueError without images or if a mapping lacks an index of the others."
+    """Mean and sample standard deviation over all images of every index
+
+    ValueError without images or if a mapping lacks an index of the others."""
     each = [scores] if hasattr(scores, "keys") else list(scores)
-    if len({frozenset(s.keys()) for s in each}) > 1: raise ValueError(f"mean_std needs the same indices for every image, got {[list(s.keys()) for s in each]}")
+    if len({frozenset(s.keys()) for s in each}) > 1:
+        got = [list(s.keys()) for s in each]
+        raise ValueError(f"mean_std needs the same indices for every image, got {got}")
     columns = {k: np.concatenate([_numbers(s[k]) for s in each]) for k in (each[0].keys() if each else ())}
-    if not columns or not all(len(v) for v in columns.values()): raise ValueError("mean_std needs the scores of at least one image")
+    if not columns or not all(len(v) for v in columns.values()):
+        raise ValueError("mean_std needs the scores of at least one image")
     return {k: (float(v.mean()), float(v.std(ddof=1)) if len(v) > 1 else 0.) for k, v in columns.items()}
 
 # %% ../nbs/lib/03_metrics.ipynb #cell-074
 class PerImage(Metric):
     "Base: keeps `index(target, preds)` of every image; `compute` is the mean, `std` the sample standard deviation."
     full_state_update = False
+
     def __init__(self, scale:float=1., # digital numbers = scale * value
                  border:int=None, # border cut, see `cut_border`
                  **kwargs):
         super().__init__(**kwargs)
         self.scale, self.border = scale, border
-        self.add_state("apart", default=torch.tensor(float("nan")), dist_reduce_fx="sum") # keeps MetricCollection from merging us
+        # a NaN equals no other state, so a MetricCollection never merges two of these metrics
+        self.add_state("apart", default=torch.tensor(float("nan")), dist_reduce_fx="sum")
         self.add_state("values", default=[], dist_reduce_fx="cat")
 
     def index(self, gt, fused): raise NotImplementedError
-    def _keep(self, v:torch.Tensor) -> None: self.values.append(v.to(self.device, torch.float32 if self.device.type == "mps" else None))
+
+    def _keep(self, v:torch.Tensor) -> None:
+        dtype = torch.float32 if self.device.type == "mps" else None
+        self.values.append(v.to(self.device, dtype))
+
     def update(self, preds:torch.Tensor, target:torch.Tensor) -> None: # (N,C,H,W) each
         if preds.ndim != 4: raise ValueError(f"preds: needs a batch (N,C,H,W), got {tuple(preds.shape)}")
         gt, fused = (cut_border(as_double(x)*self.scale, self.border) for x in (target, preds))
@@ -482,6 +543,7 @@ class PerImage(Metric):
         return torch.cat(v) if isinstance(v, list) else v
 
     def compute(self) -> torch.Tensor: return self._all().mean(0)
+
     def std(self) -> torch.Tensor:
         "Sample standard deviation over all images seen, on all processes; 0 for one image."
         with self.sync_context(should_sync=torch.distributed.is_available() and torch.distributed.is_initialized()):
@@ -499,7 +561,9 @@ class ERGAS(PerImage):
     "`ergas` of every image; 0 is ideal."
     is_differentiable, higher_is_better = False, False
     def __init__(self, ratio:int=4, **kwargs):
-        super().__init__(**kwargs); self.ratio = ratio
+        super().__init__(**kwargs)
+        self.ratio = ratio
+
     def index(self, gt, fused): return ergas(gt, fused, self.ratio)
 
 # %% ../nbs/lib/03_metrics.ipynb #cell-080
@@ -507,7 +571,9 @@ class Q2n(PerImage):
     "`q2n` of every image; 1 is ideal. Rounds to integers, so `scale` matters."
     is_differentiable, higher_is_better = False, True
     def __init__(self, block:int=32, **kwargs):
-        super().__init__(**kwargs); self.block = block
+        super().__init__(**kwargs)
+        self.block = block
+
     def index(self, gt, fused): return q2n(gt, fused, self.block)
 
 # %% ../nbs/lib/03_metrics.ipynb #cell-082
@@ -521,7 +587,9 @@ class UIQI(PerImage):
     "`uiqi` of every image; 1 is ideal."
     is_differentiable, higher_is_better = False, True
     def __init__(self, block:int=32, **kwargs):
-        super().__init__(**kwargs); self.block = block
+        super().__init__(**kwargs)
+        self.block = block
+
     def index(self, gt, fused): return uiqi(gt, fused, self.block)
 
 # %% ../nbs/lib/03_metrics.ipynb #metric-hqnr
@@ -534,13 +602,21 @@ class HQNR(PerImage):
                  block:int=32, # block of both indices
                  **kwargs):
         if kwargs.pop("border", None): raise ValueError("HQNR knows no border cut")
-        super().__init__(scale, **kwargs); self.sensor, self.block = get_sensor(sensor), block
+        super().__init__(scale, **kwargs)
+        self.sensor, self.block = get_sensor(sensor), block
 
-    def update(self, fused:torch.Tensor, ms:torch.Tensor, lms:torch.Tensor, pan:torch.Tensor) -> None: # (N,C,H,W), (N,C,h,w), (N,C,H,W), (N,1,H,W)
+    def update(self,
+               fused:torch.Tensor, # (N,C,H,W)
+               ms:torch.Tensor, # (N,C,h,w)
+               lms:torch.Tensor, # (N,C,H,W)
+               pan:torch.Tensor, # (N,1,H,W)
+              ) -> None:
         if fused.ndim != 4: raise ValueError(f"fused: needs a batch (N,C,H,W), got {tuple(fused.shape)}")
-        self._keep(torch.stack(hqnr(*(as_double(x)*self.scale for x in (fused, ms, lms, pan)), self.sensor, self.block), 1))
+        images = (as_double(x)*self.scale for x in (fused, ms, lms, pan))
+        self._keep(torch.stack(hqnr(*images, self.sensor, self.block), 1))
 
     def compute(self) -> dict: return dict(zip(self.names, super().compute()))
+
     def std(self) -> dict:
         "As in the other metrics, of each of the three."
         return dict(zip(self.names, super().std()))

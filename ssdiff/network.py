@@ -42,10 +42,11 @@ class SSDiff(nn.Module):
                  bands:int=8, # B, multispectral bands, 1…512
                  variant:str="V5", # One of VARIANTS
                  fmim:bool=True, # Modulate frequencies where branches meet (Table 4 is without)
-                 window:int=64, # A multiple of 4, up to 1024: side of the patches it is trained on; larger images go through windows of it
+                 window:int=64, # Side of its training patches, a multiple of 4 up to 1024; larger images go in windows
                 ):
         super().__init__()
-        if not isinstance(variant, str) or variant not in VARIANTS: raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(VARIANTS)}")
+        if not isinstance(variant, str) or variant not in VARIANTS:
+            raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(VARIANTS)}")
         bands, window = whole_number(bands, "bands", 1, MOST_BANDS), whole_number(window, "window", 4, MOST_WINDOW)
         if window % 4: raise ValueError(f"window must be a positive multiple of 4, found {window}")
         self.bands, self.variant, self.fmim, self.window, self.meta = bands, variant, bool(fmim), window, {}
@@ -55,8 +56,10 @@ class SSDiff(nn.Module):
         self.spatial = Branch(1 + bands if both else 1 + 2 * bands, True) if v.spatial else None
         self.spectral = Branch(2 * bands if both else 1 + 2 * bands, False) if v.spectral else None
         self.fusions = nn.ModuleList(APFM(c) for c in WIDTHS) if v.fusion == "apfm" else None
-        self.head = nn.Sequential(nn.Conv2d(2 * wide if v.joined else wide, wide, 3, padding=1), nn.LeakyReLU(), nn.Conv2d(wide, bands, 3, padding=1))
-        self.skip = nn.Sequential(nn.Conv2d(bands, 16 * bands, 3, padding=1, bias=False), nn.PixelShuffle(4)) if v.skip else None
+        self.head = nn.Sequential(nn.Conv2d(2 * wide if v.joined else wide, wide, 3, padding=1), nn.LeakyReLU(),
+                                  nn.Conv2d(wide, bands, 3, padding=1))
+        self.skip = nn.Sequential(nn.Conv2d(bands, 16 * bands, 3, padding=1, bias=False),
+                                  nn.PixelShuffle(4)) if v.skip else None
 
     def fuse(self, level, spa, spe):
         "The new spectral feature of a level"
@@ -71,9 +74,10 @@ class SSDiff(nn.Module):
                 lms:Tensor, # (N, B, H, W)
                 ms:Tensor, # (N, B, H/4, W/4)
                ) -> Tensor: # Estimate of the clean residual, (N, B, H, W)
-        "One estimate; ValueError on images that do not fit or a step outside 0-1000, TypeError on types or devices that differ"
+        "One estimate. ValueError for images that do not fit or t outside 0-1000, TypeError for other types or devices"
         images = dict(lms=lms, x_t=x_t, pan=pan, ms=ms)
-        check_images(images, self.bands); check_kinds(images, self.head[0].weight)
+        check_images(images, self.bands)
+        check_kinds(images, self.head[0].weight)
         emb, v = self.time(_steps(t, x_t)), self.plan
         both = v.spatial and v.spectral
         start = lambda branch, *x: branch.stem(torch.cat(x, 1).contiguous(memory_format=torch.channels_last), emb)
@@ -90,7 +94,8 @@ class SSDiff(nn.Module):
 def _steps(t, like):
     "t as a float tensor of shape (N,), checked"
     t = torch.as_tensor(t, device=like.device).float()
-    if t.ndim > 1 or t.numel() not in (1, len(like)): raise ValueError(f"t must be one number or one for each of {len(like)} images, found shape {tuple(t.shape)}")
+    if t.ndim > 1 or t.numel() not in (1, len(like)):
+        raise ValueError(f"t must be one number or one for each of {len(like)} images, found shape {tuple(t.shape)}")
     if not ((t >= 0) & (t <= 1000)).all(): raise ValueError(f"t must lie in 0-1000, found {t.tolist()}")
     return t.reshape(-1).expand(len(like))
 
@@ -102,7 +107,7 @@ HEADER = dict(network="SSDiff", form=FORM, variant="V5", fmim=True, bands=8, win
 def save(net:nn.Module, # An SSDiff network
          path, # Where to; replaced at once
          dtype:torch.dtype=torch.float32, # Type of the numbers in the file; torch.float16 halves it
-         **meta, # sensor, full_scale, scale, steps, schedule, profile, commit, and whatever else should travel; JSON values
+         **meta, # sensor, full_scale, scale, steps, schedule, profile, commit, and what else should travel; JSON values
         ):
     "Write an SSDiff with a header from which it can be rebuilt"
     mine = dict(form=FORM, variant=net.variant, fmim=net.fmim, bands=net.bands, window=net.window)
@@ -115,26 +120,39 @@ def load(path, # A file written by `save`
     "Rebuild a network from its file. One ValueError names what is wrong with it; nothing is unpickled"
     tensors, meta = read_weights(path)
     _check_header(path, meta)
-    with torch.device("meta"): net = SSDiff(meta["bands"], meta["variant"], meta["fmim"], meta["window"])  # no memory yet, and no random numbers drawn
+    with torch.device("meta"):  # no memory yet, and no random numbers drawn
+        net = SSDiff(meta["bands"], meta["variant"], meta["fmim"], meta["window"])
     fill_weights(net.to_empty(device=device), tensors, path)
     net.meta = meta
     return net
 
 def _check_header(path, meta):
     "One error unless an SSDiff can be rebuilt from the header"
-    number = lambda k, most: isinstance(meta[k], (int, float)) and not isinstance(meta[k], bool) and 0 < meta[k] <= most  # neither NaN nor infinite
-    whole = lambda k, most: number(k, most) and isinstance(meta[k], int)
-    among = lambda k, names: isinstance(meta[k], str) and meta[k] in names
     form = meta.get("form", 1) if meta.get("network") == "SSDiff" else FORM
     if form != FORM:
         why = "an SSDiff that cannot see the step t" if form == 1 else "another SSDiff than this version knows"
         raise ValueError(f"{path} holds weights of form {form!r}, {why}; form {FORM} is needed: train them again")
     missing = set(HEADER) - set(meta)
     if missing: raise ValueError(f"{path}: the header lacks {', '.join(sorted(missing))}")
-    fits = dict(network=meta["network"] == "SSDiff", variant=among("variant", VARIANTS), fmim=isinstance(meta["fmim"], bool), bands=whole("bands", MOST_BANDS), window=whole("window", MOST_WINDOW) and meta["window"] % 4 == 0,
-                scale=number("scale", 1e9), steps=whole("steps", 10**6), schedule=among("schedule", SCHEDULES), normalise=meta["normalise"] == 0 or number("normalise", 1))
-    for k, ok in fits.items():
+    for k, ok in _fits(meta).items():
         if not ok: raise ValueError(f"{path}: the header's {k} cannot be {meta[k]!r}")
+
+def _fits(meta):
+    "For each entry of a header whether it can be right"
+    def number(k, most):  # neither NaN nor infinite
+        x = meta[k]
+        return isinstance(x, (int, float)) and not isinstance(x, bool) and 0 < x <= most
+    whole = lambda k, most: number(k, most) and isinstance(meta[k], int)
+    among = lambda k, names: isinstance(meta[k], str) and meta[k] in names
+    return dict(network=meta["network"] == "SSDiff",
+                variant=among("variant", VARIANTS),
+                fmim=isinstance(meta["fmim"], bool),
+                bands=whole("bands", MOST_BANDS),
+                window=whole("window", MOST_WINDOW) and meta["window"] % 4 == 0,
+                scale=number("scale", 1e9),
+                steps=whole("steps", 10**6),
+                schedule=among("schedule", SCHEDULES),
+                normalise=meta["normalise"] == 0 or number("normalise", 1))
 
 # %% ../nbs/lib/11_network.ipynb #11019
 def diffusion_of(net:SSDiff, # A loaded network

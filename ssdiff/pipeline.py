@@ -17,7 +17,8 @@ import nbformat, papermill, yaml
 from nbclient.exceptions import DeadKernelError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, NonNegativeInt, PositiveFloat, NonNegativeFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 # %% ../nbs/lib/19_pipeline.ipynb #fb4c1787
 class Group(BaseModel):
@@ -32,7 +33,7 @@ Mode = Literal["spatial", "spectral", "alternating"]
 
 # %% ../nbs/lib/19_pipeline.ipynb #p19a0001
 class Finetuned(Group):
-    "One L-BAF run: whom, and which branches."
+    "One L-BAF run: of which sensor's network, and which branches."
     sensor: Sensor
     mode: Mode
     name: Name                                     # What the tables call the result
@@ -50,8 +51,11 @@ class Dataset(Group):
     @model_validator(mode="after")
     def _agree(self):
         missing = {"WV3", *(f.sensor for f in self.finetune.values())} - set(self.sensors)
-        if missing: raise ValueError(f"{', '.join(sorted(missing))} must be among the sensors (WV3 for Tables 3 to 6, the others for what `finetune` names)")
-        twice = [k for k in ("images", "sensors", "ablate", "baselines") if len(set(getattr(self, k))) < len(getattr(self, k))]
+        if missing:
+            needed = "WV3 for Tables 3 to 6, the others for what `finetune` names"
+            raise ValueError(f"{', '.join(sorted(missing))} must be among the sensors ({needed})")
+        lists = {k: getattr(self, k) for k in ("images", "sensors", "ablate", "baselines")}
+        twice = [k for k, named in lists.items() if len(set(named)) < len(named)]
         if twice: raise ValueError(f"{', '.join(twice)} name something twice")
         if not set(self.sensors) <= set(self.images): raise ValueError("images must name every sensor")
         return self
@@ -82,7 +86,7 @@ Patch = Annotated[int, Field(gt=0, le=64, multiple_of=4)]
 
 class Diffused(Training):
     "What every training of SSDiff has."
-    iterations: Union[PositiveInt, dict[Sensor, PositiveInt]] # One number, or one a sensor
+    iterations: Union[PositiveInt, dict[Sensor, PositiveInt]] # One number, or one for each sensor
     batch: PositiveInt
     patch: Patch
     lr: PositiveFloat
@@ -91,12 +95,13 @@ class Diffused(Training):
     weight_decay: NonNegativeFloat
     clip: NonNegativeFloat               # Largest norm of the gradient; 0: none
     ema: float = Field(ge=0, lt=1)
-    t_final: float = Field(ge=0, le=1)   # Share of the training steps taken at t = T-1; 0 is the paper (uniform over the steps)
+    t_final: float = Field(ge=0, le=1)   # Share of the training steps taken at t = T-1; 0 is the paper (uniform)
 
 # %% ../nbs/lib/19_pipeline.ipynb #85bfd793
 class Pretrain(Diffused):
     "Algorithm 1 without its fine-tuning."
-    residual_scale: Union[Literal["auto"], PositiveFloat] # The diffused residual is divided by it; 1.0 is the paper, auto measures the standard deviation
+    # The diffused residual is divided by it; 1.0 is the paper, auto measures the standard deviation
+    residual_scale: Union[Literal["auto"], PositiveFloat]
 
 # %% ../nbs/lib/19_pipeline.ipynb #p19a0005
 class Ablate(Group):
@@ -110,7 +115,8 @@ class Finetune(Diffused):
 
 # %% ../nbs/lib/19_pipeline.ipynb #p19a0007
 class Method(Group):
-    "What a training of one of the nine networks replaces of its recipe. Loss, optimiser, clipping and averaging are always the recipe's."
+    "What a training of one of the nine networks replaces of its recipe."
+    # Loss, optimiser, clipping and averaging are always the recipe's
     iterations: Optional[PositiveInt] = None # None: the recipe's epochs
     batch: Optional[PositiveInt] = None      # None: the recipe's, and so on
     patch: Optional[Patch] = None
@@ -145,7 +151,8 @@ class Figures(Group):
     steps: int = Field(ge=1, le=1000)    # Of Figure 4's run
     size: int = Field(gt=0, multiple_of=4)                  # Side of Figure 4's part of the image
     corner: list[Annotated[int, Field(ge=0, multiple_of=4)]] = Field(min_length=2, max_length=2)
-    zoom: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=3, max_length=3)   # y, x and size of the magnified part, in fractions of the image
+    # y, x and size of the magnified part, in fractions of the image
+    zoom: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=3, max_length=3)
 
 # %% ../nbs/lib/19_pipeline.ipynb #p19a0011
 class Package(Group):
@@ -230,21 +237,28 @@ class ParamsError(ValueError):
 # %% ../nbs/lib/19_pipeline.ipynb #9abf0894
 def _shown(value):
     "What was found, short whatever it is: a few lines of YAML can stand for gigabytes."
-    short = reprlib.Repr(); short.maxlevel = 2
+    short = reprlib.Repr()
+    short.maxlevel = 2
     return short.repr(value)
 
 def _mistakes(model, values, where):
-    "What is wrong with `values`, a line each."
-    if not isinstance(values, dict): return [f"{where}: expected a group of names and values, found {_shown(values)}"]
-    try: model.model_validate(values); return []
-    except ValidationError as e:
-        return [f"{'.'.join([where, *map(str, x['loc'])])}: {x['msg']}" + ("" if x["type"] == "missing" else f" (found {_shown(x['input'])})") for x in e.errors()]
+    "What is wrong with `values`, one line for each mistake."
+    if not isinstance(values, dict): return [_no_group(where, values)]
+    try: model.model_validate(values)
+    except ValidationError as e: return [_mistake(x, where) for x in e.errors()]
+    return []
+
+def _mistake(error, where):
+    at = ".".join([where, *map(str, error["loc"])])
+    found = "" if error["type"] == "missing" else f" (found {_shown(error['input'])})"
+    return f"{at}: {error['msg']}{found}"
+
+def _no_group(where, value): return f"{where}: expected a group of names and values, found {_shown(value)}"
 
 def _baselines(params):
     "The networks that are compared, as far as the parameters name any."
     named = params["dataset"].get("baselines") if isinstance(params.get("dataset"), dict) else None
     return [m for m in named if isinstance(m, str)] if isinstance(named, list) else []
-
 
 # %% ../nbs/lib/19_pipeline.ipynb #468c1f81
 def check_params(
@@ -254,18 +268,28 @@ def check_params(
     if not isinstance(params, dict): raise ParamsError("params.yaml holds no names and values")
     names = "profile", *STANDING, *PROFILES
     wrong = [f"{k}: not a known name (expected {', '.join(names)})" for k in params if k not in names]
-    if params.get("profile") not in PROFILES: wrong.append(f"profile: expected one of {', '.join(PROFILES)} (found {_shown(params.get('profile'))})")
+    if params.get("profile") not in PROFILES:
+        wrong.append(f"profile: expected one of {', '.join(PROFILES)} (found {_shown(params.get('profile'))})")
     for name, model in STANDING.items(): wrong += _mistakes(model, params.get(name), name)
-    for p in PROFILES:
-        groups = dict(params.get(p)) if isinstance(params.get(p), dict) else {}
-        methods = groups.pop("methods", None)
-        wrong += [f"{p}.{g}: not a known group (expected {', '.join(GROUPS)}, methods)" for g in groups if g not in GROUPS]
-        for g, model in GROUPS.items(): wrong += _mistakes(model, groups.get(g), f"{p}.{g}")
-        if not isinstance(methods, dict): wrong.append(f"{p}.methods: expected a group of names and values, found {_shown(methods)}"); methods = {}
-        wrong += [f"{p}.methods: {m} of dataset.baselines is missing (may be empty: {{}})" for m in _baselines(params) if m not in methods]
-        for m, values in methods.items(): wrong += _mistakes(Method, values, f"{p}.methods.{m}")
-    if wrong: raise ParamsError("params.yaml has " + ("a mistake" if len(wrong) == 1 else f"{len(wrong)} mistakes") + ":\n  " + "\n  ".join(wrong))
+    for p in PROFILES: wrong += _profile_mistakes(params, p)
+    if wrong:
+        number = "a mistake" if len(wrong) == 1 else f"{len(wrong)} mistakes"
+        raise ParamsError(f"params.yaml has {number}:\n  " + "\n  ".join(wrong))
     return params
+
+def _profile_mistakes(params, p):
+    "What is wrong with the groups of profile `p`."
+    groups = dict(params.get(p)) if isinstance(params.get(p), dict) else {}
+    methods = groups.pop("methods", None)
+    wrong = [f"{p}.{g}: not a known group (expected {', '.join(GROUPS)}, methods)" for g in groups if g not in GROUPS]
+    for g, model in GROUPS.items(): wrong += _mistakes(model, groups.get(g), f"{p}.{g}")
+    if not isinstance(methods, dict):
+        wrong.append(_no_group(f"{p}.methods", methods))
+        methods = {}
+    missing = [m for m in _baselines(params) if m not in methods]
+    wrong += [f"{p}.methods: {m} of dataset.baselines is missing (may be empty: {{}})" for m in missing]
+    for m, values in methods.items(): wrong += _mistakes(Method, values, f"{p}.methods.{m}")
+    return wrong
 
 # %% ../nbs/lib/19_pipeline.ipynb #9baec453
 def read_params(
@@ -273,9 +297,12 @@ def read_params(
 ) -> dict:                # Checked
     "All parameters of the study."
     path = Path(path)
-    if not path.exists(): raise ParamsError(f"{path} is not here ({Path.cwd()}): run the study from the repository's root")
-    try: return check_params(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))       # YAML 1.2, as DVC reads and writes it: no is a word there, and false in 1.1
-    except (YAMLError, UnicodeDecodeError, RecursionError) as e: raise ParamsError(f"{path} is not valid YAML: {e}") from None
+    if not path.exists():
+        raise ParamsError(f"{path} is not here ({Path.cwd()}): run the study from the repository's root")
+    # YAML 1.2, as DVC reads and writes it: `no` is a word there, and false in 1.1
+    try: return check_params(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+    except (YAMLError, UnicodeDecodeError, RecursionError) as e:
+        raise ParamsError(f"{path} is not valid YAML: {e}") from None
 
 # %% ../nbs/lib/19_pipeline.ipynb #1e9342aa
 def strip_run(
@@ -285,7 +312,7 @@ def strip_run(
     nb.metadata.pop("papermill", None)
     for i, cell in enumerate(nb.cells):
         cell["id"] = f"cell-{i}"                                    # papermill gives the cell it adds a random one
-        cell.metadata.pop("papermill", None); cell.metadata.pop("execution", None)
+        for key in ("papermill", "execution"): cell.metadata.pop(key, None)
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
     return nb
@@ -296,20 +323,31 @@ class _Lines(logging.Formatter):
     def format(self, record): return record.getMessage().replace("\r", "\n").strip("\n")
 
 # %% ../nbs/lib/19_pipeline.ipynb #6393930d
+# How papermill's own lines begin
+_PAPERMILL = ("Executing", "Ending", "Input Notebook", "Output Notebook", "Black is")
+
 def _show_outputs():
     "Send what the notebook prints to this process' stderr."
     log = logging.getLogger("papermill")
     if not log.handlers:
-        handler = logging.StreamHandler(); handler.setFormatter(_Lines()); log.addHandler(handler)
-        handler.addFilter(lambda r: r.getMessage().strip() and not r.getMessage().startswith(("Executing", "Ending", "Input Notebook", "Output Notebook", "Black is")))
-    log.setLevel(logging.INFO); log.propagate = False
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Lines())
+        log.addHandler(handler)
+        handler.addFilter(lambda r: r.getMessage().strip() and not r.getMessage().startswith(_PAPERMILL))
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 # %% ../nbs/lib/19_pipeline.ipynb #b69c77aa
 class StageError(RuntimeError):
     "A stage's notebook raised; the message is what it raised, and where."
 
 # %% ../nbs/lib/19_pipeline.ipynb #p19a0010
-SURROUNDINGS = dict(TQDM_MININTERVAL="10", TQDM_NCOLS="100", OMP_WAIT_POLICY="passive", MALLOC_MMAP_THRESHOLD_=str(2**30), MALLOC_TRIM_THRESHOLD_=str(2**30)) # environment of a stage, where not set already
+SURROUNDINGS = dict(         # Environment of a stage, where not set already
+    TQDM_MININTERVAL="10",
+    TQDM_NCOLS="100",
+    OMP_WAIT_POLICY="passive",
+    MALLOC_MMAP_THRESHOLD_=str(2**30),
+    MALLOC_TRIM_THRESHOLD_=str(2**30))
 
 # %% ../nbs/lib/19_pipeline.ipynb #2c128303
 def run_stage(
@@ -317,33 +355,50 @@ def run_stage(
     out:Path,             # Where the executed copy goes
     **values,             # Values for its parameters cell
 ) -> None:
-    "Execute `notebook` with `values`; leave its executed copy at `out`, the same bytes whenever the same things were computed."
+    "Execute `notebook` with `values`; leave its executed copy at `out`, the same bytes if the same was computed."
     _show_outputs()
     for name, value in SURROUNDINGS.items(): os.environ.setdefault(name, value)
-    out = Path(out); out.parent.mkdir(parents=True, exist_ok=True)
-    rank = int(os.environ.get("RANK", 0))                   # of several processes started by `accelerate launch`, the first keeps its copy
-    part = out.with_suffix(f".part{rank}.ipynb")
-    try: papermill.execute_notebook(notebook, part, values, progress_bar=False, log_output=True, kernel_name="python3")
-    except FileNotFoundError as e: raise StageError(f"{notebook} is not here: run the study from the repository's root ({e})") from None
-    except OSError as e: part.unlink(missing_ok=True); raise StageError(f"{Path(notebook).name} stopped: {e}; make room or mend the folder, then run the same command again") from None
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Of several processes started by `accelerate launch`, the first keeps its copy
+    rank = int(os.environ.get("RANK", 0))
+    part, failed = out.with_suffix(f".part{rank}.ipynb"), out.with_suffix(".failed.ipynb")
+    _execute(notebook, part, failed, values)
+    if rank:
+        part.unlink()
+        return
+    nbformat.write(strip_run(nbformat.read(part, as_version=4)), part)
+    os.replace(part, out)
+    failed.unlink(missing_ok=True)
+
+def _execute(notebook, part, failed, values):
+    "Leave the executed notebook at `part`; a StageError says what stopped it."
+    name = Path(notebook).name
+    how = dict(progress_bar=False, log_output=True, kernel_name="python3")
+    try: papermill.execute_notebook(notebook, part, values, **how)
+    except FileNotFoundError as e:
+        raise StageError(f"{notebook} is not here: run the study from the repository's root ({e})") from None
+    except OSError as e:
+        part.unlink(missing_ok=True)
+        remedy = "make room or mend the folder, then run the same command again"
+        raise StageError(f"{name} stopped: {e}; {remedy}") from None
     except DeadKernelError:
         part.unlink(missing_ok=True)
-        raise StageError(f"{Path(notebook).name}: its process died, most often for lack of memory; lower batch or workers in params.yaml") from None
+        died = "its process died, most often for lack of memory"
+        raise StageError(f"{name}: {died}; lower batch or workers in params.yaml") from None
     except papermill.PapermillExecutionError as e:
-        failed = out.with_suffix(".failed.ipynb"); os.replace(part, failed)
-        raise StageError(f"{Path(notebook).name} stopped: {e.ename}: {e.evalue}\n(the notebook up to there: {failed})") from None
-    if rank: part.unlink(); return
-    nbformat.write(strip_run(nbformat.read(part, as_version=4)), part)
-    os.replace(part, out); out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
+        os.replace(part, failed)
+        raise StageError(f"{name} stopped: {e.ename}: {e.evalue}\n(the notebook up to there: {failed})") from None
 
 # %% ../nbs/lib/19_pipeline.ipynb #c1795256
+_NBCONVERT = "-m nbconvert --execute --to markdown --no-input --stdout --log-level ERROR".split()
+
 def write_readme(
     notebook:Path="nbs/index.ipynb",
     out:Path="README.md",
 ) -> None:
     "README.md from the executed index notebook; links relative to `nbs/` become relative to the root."
-    run = subprocess.run([sys.executable, "-m", "nbconvert", "--execute", "--to", "markdown", "--no-input", "--stdout", "--log-level", "ERROR", str(notebook)],
-                         capture_output=True, text=True, encoding="utf-8")
+    run = subprocess.run([sys.executable, *_NBCONVERT, str(notebook)], capture_output=True, text=True, encoding="utf-8")
     if run.returncode: raise StageError(f"{notebook} cannot be executed:\n{run.stderr[-2000:]}")
     text = run.stdout.replace("](../", "](").replace('src="../', 'src="')
     Path(out).write_text(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", encoding="utf-8")
@@ -365,7 +420,8 @@ def _run(args):
     values = {}
     for group in args.group: values |= get_group(read_params(), group)
     keep_lock()
-    run_stage(args.notebook, args.out, **values | {k: yaml.safe_load(v) for k, v in args.values})     # what stands in dvc.yaml goes before params.yaml
+    own = {k: yaml.safe_load(v) for k, v in args.values}     # what stands in dvc.yaml goes before params.yaml
+    run_stage(args.notebook, args.out, **values | own)
 
 # %% ../nbs/lib/19_pipeline.ipynb #043e7fcd
 def set_profile(
@@ -384,10 +440,15 @@ def set_profile(
 _KEPT = Path(".dvc/tmp/dvc.lock.kept")
 
 def _sound(lock):
-    "Whether dvc.lock is whole. One that was cut between two lines may pass: it only lacks stages, and DVC finds their results in its cache."
-    try: text = Path(lock).read_text(encoding="utf-8"); stages = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]
+    "Whether dvc.lock is whole."
+    # One that was cut between two lines may pass: it only lacks stages, and DVC finds their results in its cache
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        text = Path(lock).read_text(encoding="utf-8")
+        stages = yaml.load(text, loader)["stages"]
     except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError): return False
-    return text.endswith("\n") and isinstance(stages, dict) and all(isinstance(s, dict) and "cmd" in s for s in stages.values())
+    whole = isinstance(stages, dict) and all(isinstance(s, dict) and "cmd" in s for s in stages.values())
+    return text.endswith("\n") and whole
 
 def keep_lock(
     root:Path=".",            # Of the repository
@@ -417,7 +478,7 @@ def _at_work(rwlock):
 # %% ../nbs/lib/19_pipeline.ipynb #mend0003
 def mend(
     root:Path=".",            # Of the repository
-) -> list:                    # What was done, a line each
+) -> list:                    # What was done, a line for each thing
     "Put right what a killed run can leave half-written; touches nothing while DVC is at work."
     root, done = Path(root), []
     rwlock, lock = root/".dvc/tmp/rwlock", root/"dvc.lock"
@@ -426,41 +487,67 @@ def mend(
     if lock.exists() and not _sound(lock):
         done.append("dvc.lock was half a file, left by a run that was killed; " + _restore_lock(root))
     for pattern in (".*.part", ".*.tmp", "*.part*.ipynb"):
-        for left in (root/"results").rglob(pattern): left.unlink(missing_ok=True); done.append(f"removed {left.relative_to(root)}, left by a run that was killed")
+        for left in (root/"results").rglob(pattern):
+            left.unlink(missing_ok=True)
+            done.append(f"removed {left.relative_to(root)}, left by a run that was killed")
     return done
 
 def _restore_lock(root):
     "Replace dvc.lock by the last whole one; what was done."
-    if _sound(root/_KEPT): shutil.copy(root/_KEPT, root/"dvc.lock"); return "the copy from the beginning of the last stage took its place"
+    if _sound(root/_KEPT):
+        shutil.copy(root/_KEPT, root/"dvc.lock")
+        return "the copy from the beginning of the last stage took its place"
     old = subprocess.run(["git", "show", "HEAD:dvc.lock"], cwd=root, capture_output=True)
-    if old.returncode: (root/"dvc.lock").unlink(); return "it was removed"
-    (root/"dvc.lock").write_bytes(old.stdout); return "the committed one took its place"
+    if old.returncode:
+        (root/"dvc.lock").unlink()
+        return "it was removed"
+    (root/"dvc.lock").write_bytes(old.stdout)
+    return "the committed one took its place"
 
 # %% ../nbs/lib/19_pipeline.ipynb #a38d5c24
 def show_results(
     results:Path="results",
 ) -> None:
     "Print the final tables and say where the figures and the executed notebooks are."
-    if not Path(results, "tables").is_dir(): raise FileNotFoundError(f"no tables under {Path(results).absolute()}: run `dvc repro` in the repository's root first")
-    for table in sorted(Path(results).glob("tables/*.md")): print(table.read_text(encoding="utf-8"))
-    for folder in ("tables", "figures", "notebooks"): print(f"{folder:>9}: {Path(results)/folder}/")
+    results = Path(results)
+    if not (results/"tables").is_dir():
+        remedy = "run `dvc repro` in the repository's root first"
+        raise FileNotFoundError(f"no tables under {results.absolute()}: {remedy}")
+    for table in sorted(results.glob("tables/*.md")): print(table.read_text(encoding="utf-8"))
+    for folder in ("tables", "figures", "notebooks"): print(f"{folder:>9}: {results/folder}/")
 
 # %% ../nbs/lib/19_pipeline.ipynb #dca21939
 def main(argv:list=None) -> int:
     "The command `ssdiff-study`."
-    parser = argparse.ArgumentParser(prog="ssdiff-study", description="Run a stage of the study, or show what it found. The whole study: make reproduce.")
+    args = _parser().parse_args(argv)
+    try: args.do(args)
+    except (ParamsError, StageError, ValueError, OSError) as e:
+        print(f"ssdiff-study: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+def _parser():
+    what = "Run a stage of the study, or show what it found. The whole study: make reproduce."
+    parser = argparse.ArgumentParser(prog="ssdiff-study", description=what)
     sub = parser.add_subparsers(required=True, metavar="COMMAND")
     run = sub.add_parser("run", help="execute a stage's notebook with papermill (what dvc.yaml calls)")
-    run.add_argument("notebook"); run.add_argument("out")
-    run.add_argument("-p", action="append", default=[], nargs=2, dest="values", metavar=("NAME", "VALUE"), help="one more value, read as YAML")
-    run.add_argument("--group", action="append", default=[], metavar="GROUP", help="a group of params.yaml whose values the notebook gets, e.g. demo.pretrain")
     run.set_defaults(do=_run)
-    profile = sub.add_parser("profile", help="choose the profile in params.yaml"); profile.add_argument("name", choices=PROFILES)
+    run.add_argument("notebook")
+    run.add_argument("out")
+    run.add_argument("-p", action="append", default=[], nargs=2, dest="values", metavar=("NAME", "VALUE"),
+        help="one more value, read as YAML")
+    run.add_argument("--group", action="append", default=[], metavar="GROUP",
+        help="a group of params.yaml whose values the notebook gets, e.g. demo.pretrain")
+    profile = sub.add_parser("profile", help="choose the profile in params.yaml")
     profile.set_defaults(do=lambda a: set_profile(a.name))
-    sub.add_parser("show", help="print the final tables and where the figures are").set_defaults(do=lambda a: show_results())
-    sub.add_parser("mend", help="put right what a killed run can leave half-written").set_defaults(do=lambda a: [print(f"ssdiff-study: {line}") for line in mend()])
-    sub.add_parser("readme", help="write README.md from nbs/index.ipynb").set_defaults(do=lambda a: write_readme())
-    args = parser.parse_args(argv)
-    try: args.do(args)
-    except (ParamsError, StageError, ValueError, OSError) as e: print(f"ssdiff-study: {e}", file=sys.stderr); return 2
-    return 0
+    profile.add_argument("name", choices=PROFILES)
+    show = sub.add_parser("show", help="print the final tables and where the figures are")
+    show.set_defaults(do=lambda a: show_results())
+    mending = sub.add_parser("mend", help="put right what a killed run can leave half-written")
+    mending.set_defaults(do=_mend)
+    readme = sub.add_parser("readme", help="write README.md from nbs/index.ipynb")
+    readme.set_defaults(do=lambda a: write_readme())
+    return parser
+
+def _mend(args):
+    for line in mend(): print(f"ssdiff-study: {line}")

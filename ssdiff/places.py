@@ -122,7 +122,9 @@ def _contradictions(pan, ms, to) -> list:
     notes = []
     for name, compare in (("ground control points", _points), ("RPCs", _polynomials)):
         try: apart = compare(pan, ms, to)
-        except (RasterioError, ValueError) as e: apart = None; notes.append(f"the {name} could not be compared ({e})")
+        except (RasterioError, ValueError) as e:
+            notes.append(f"the {name} could not be compared ({e})")
+            continue
         if apart is None or apart <= 4: continue
         if _kind(pan) != "GeoTransform" and apart > max(pan.shape):
             raise ValueError(f"by their {name} pan and ms do not overlap; are they of the same place?")

@@ -15,14 +15,16 @@ from .sensors import get_sensor
 
 # %% ../nbs/lib/14_plots.ipynb #14-styled
 _styled = plt.style.context(["default", {
-    "font.size": 8, "axes.titlesize": 8, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.2, "lines.markersize": 3, "legend.frameon": False,
+    "font.size": 8, "axes.titlesize": 8, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
+    "lines.linewidth": 1.2, "lines.markersize": 3, "legend.frameon": False,
     **{f"figure.constrained_layout.{k}": v for k, v in dict(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0).items()}}])
 
 # %% ../nbs/lib/14_plots.ipynb #14-finish
 def _finish(fig, note=""):
-    "Set the line below and the layout for good: matplotlib would lay out anew at every drawing, each time a little differently."
+    "Set the line below, and fix the layout: matplotlib would make it anew at every drawing, a little differently."
     if note: fig.supxlabel(note, x=0.004, ha="left", fontsize=7)
-    fig.draw_without_rendering(); fig.set_layout_engine("none")
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
     return fig
 
 # %% ../nbs/lib/14_plots.ipynb #14-save
@@ -30,13 +32,14 @@ def _finish(fig, note=""):
 def save_figure(
     fig:plt.Figure,
     path:Path,                 # A PNG file; its folder is made
-    dpi:int=150,               # Pixels an inch; the figures are about 10 inches wide
+    dpi:int=150,               # Pixels per inch; the figures are about 10 inches wide
 ) -> None:
     "A PNG of 256 colours, the same bytes for the same figure."
     path, drawn = Path(path), io.BytesIO()
     fig.savefig(drawn, dpi=dpi, metadata=dict(Software=None))
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE).save(path, optimize=True, dpi=(dpi, dpi))
+    picture = Image.open(drawn).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE)
+    picture.save(path, optimize=True, dpi=(dpi, dpi))
 
 # %% ../nbs/lib/14_plots.ipynb #c642b00f
 def rgb_bands(
@@ -74,7 +77,8 @@ def gray(
 # %% ../nbs/lib/14_plots.ipynb #5b508f7e
 def _inset(ax, zoom):
     "Magnify the part at `zoom` of the picture in `ax` in its lower right corner."
-    shown = ax.images[0]; h, w = shown.get_array().shape[:2]
+    shown = ax.images[0]
+    h, w = shown.get_array().shape[:2]
     y, x, s = zoom[0] * h - 0.5, zoom[1] * w - 0.5, zoom[2] * min(h, w)
     inner = ax.inset_axes([0.5, 0, 0.5, 0.5])
     inner.imshow(shown.get_array(), cmap=shown.cmap, norm=shown.norm, interpolation="nearest")
@@ -85,15 +89,19 @@ def _inset(ax, zoom):
 # %% ../nbs/lib/14_plots.ipynb #14-picture
 def _picture(ax, image, title="", zoom=None, cmap="gray", low=0, high=1):
     "One picture in `ax`, with neither axes nor frame."
-    shown = ax.imshow(image, cmap=cmap, vmin=low, vmax=high); ax.set_title(title, pad=3)
+    shown = ax.imshow(image, cmap=cmap, vmin=low, vmax=high)
+    ax.set_title(title, pad=3)
     if zoom: _inset(ax, zoom)
     return shown
 
 # %% ../nbs/lib/14_plots.ipynb #14-grid
 def _grid(n, rows, most=8):
     "A figure of `n` columns of `rows` pictures, at most `most` columns side by side, and their axes, (n,rows)."
-    bands = -(-n // most); columns = -(-n // bands); side = min(1.8, 9 / columns)
-    fig, axes = plt.subplots(bands * rows, columns, figsize=(columns * side + 0.7, bands * (rows * side + 0.2)), layout="constrained", squeeze=False)
+    bands = -(-n // most)
+    columns = -(-n // bands)
+    side = min(1.8, 9 / columns)
+    size = columns * side + 0.7, bands * (rows * side + 0.2)
+    fig, axes = plt.subplots(bands * rows, columns, figsize=size, layout="constrained", squeeze=False)
     for ax in axes.flat: ax.set_axis_off()
     return fig, axes.reshape(bands, rows, columns).swapaxes(1, 2).reshape(-1, rows)
 
@@ -102,8 +110,8 @@ def _bar(fig, shown, maps, label):
     "The colour bar of all maps, with a triangle at the end beyond which values lie."
     low, high = shown.get_clim()
     beyond = min(m.min() for m in maps) < low, max(m.max() for m in maps) > high
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
-    fig.colorbar(shown, ax=fig.axes, label=label, aspect=40, pad=0.01, extend=extend)
+    ends = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    fig.colorbar(shown, ax=fig.axes, label=label, aspect=40, pad=0.01, extend=ends[beyond])
 
 # %% ../nbs/lib/14_plots.ipynb #030001d7
 @_styled
@@ -120,7 +128,8 @@ def show_images(
     "Titled images without axes, each with the same inset, and their maps on one scale."
     maps = maps or {}
     if not images: raise ValueError("there are no images to show")
-    if stray := [k for k in maps if k not in images]: raise ValueError(f"no image for the map(s) of {', '.join(stray)}: {', '.join(images)} are there")
+    if stray := [k for k in maps if k not in images]:
+        raise ValueError(f"no image for the map(s) of {', '.join(stray)}: {', '.join(images)} are there")
     fig, axes = _grid(len(images), 2 if maps else 1)
     low, high = limits or (0, np.median([np.percentile(m, 99) for m in maps.values()]) if maps else 1)
     for column, (title, image) in zip(axes, images.items()):
@@ -138,7 +147,8 @@ def show_errors(
 ) -> plt.Figure:
     "Results and truth in one stretch, each result's error map on one scale below it."
     images = {k: rgb(v, sensor, gt) for k, v in fused.items()} | {"GT": rgb(gt, sensor)}
-    return show_images(images, {k: np.abs(np.asarray(v, float) - gt).mean(0) for k, v in fused.items()}, "mean absolute error over the bands, DN", **layout)
+    errors = {k: np.abs(np.asarray(v, float) - gt).mean(0) for k, v in fused.items()}
+    return show_images(images, errors, "mean absolute error over the bands, DN", **layout)
 
 # %% ../nbs/lib/14_plots.ipynb #14-signed
 def _signed(part, sensor, reach):
@@ -147,12 +157,16 @@ def _signed(part, sensor, reach):
 
 # %% ../nbs/lib/14_plots.ipynb #14-parts
 def _parts(fig, states, sensor):
-    "A column a state: image, low and high frequencies; the last state sets the stretch."
-    final, _, detail = list(states.values())[-1]; reach = np.percentile(np.abs(detail[rgb_bands(sensor)]), 99)
+    "One column per state: image, low and high frequencies; the last state sets the stretch."
+    final, _, detail = list(states.values())[-1]
+    reach = np.percentile(np.abs(detail[rgb_bands(sensor)]), 99)
     axes = fig.subplots(3, len(states), squeeze=False)
     for column, (t, (image, low, high)) in zip(axes.T, states.items()):
-        for ax, picture in zip(column, (rgb(image, sensor, final), rgb(low, sensor, final), _signed(high, sensor, reach))):
-            _picture(ax, picture); ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False)
+        pictures = rgb(image, sensor, final), rgb(low, sensor, final), _signed(high, sensor, reach)
+        for ax, picture in zip(column, pictures):
+            _picture(ax, picture)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
         column[0].set_title(f"t = {t}", pad=3)
     for ax, name in zip(axes[:, 0], ("image", "low frequencies", "high frequencies")): ax.set_ylabel(name)
 
@@ -160,25 +174,31 @@ def _parts(fig, states, sensor):
 def _curves(fig, states):
     "Strength (within a band) and distance from the end of the low and the high part against t."
     (times, parts), (strength, distance) = zip(*states.items()), fig.subplots(2, 1, sharex=True)
-    for k, name, color in ((1, "low", "#0072B2"), (2, "high", "#D55E00")):                         # two colours of Okabe and Ito's
-        strength.plot(times, [np.sqrt(p[k].var((1, 2)).mean()) for p in parts], ".-", color=color, label=name)
-        distance.plot(times, [np.sqrt(((p[k] - parts[-1][k]) ** 2).mean()) for p in parts], ".-", color=color)
-    strength.set(title="standard deviation, DN", ylim=(0, None)); strength.legend()
-    distance.set(title="RMS distance from the end, DN", xlabel="t", ylim=(0, None)); distance.invert_xaxis()
+    for k, name, color in ((1, "low", "#0072B2"), (2, "high", "#D55E00")):    # two colours of Okabe and Ito's
+        deviations = [np.sqrt(p[k].var((1, 2)).mean()) for p in parts]
+        strength.plot(times, deviations, ".-", color=color, label=name)
+        distances = [np.sqrt(((p[k] - parts[-1][k]) ** 2).mean()) for p in parts]
+        distance.plot(times, distances, ".-", color=color)
+    strength.set(title="standard deviation, DN", ylim=(0, None))
+    strength.legend()
+    distance.set(title="RMS distance from the end, DN", xlabel="t", ylim=(0, None))
+    distance.invert_xaxis()
 
 # %% ../nbs/lib/14_plots.ipynb #14-denoise
 @_styled
 def show_denoising(
-    states:dict,               # t → (image, low part, high part), (B,H,W) each in digital numbers, in the order of the run
+    states:dict,               # t → (image, low part, high part), (B,H,W) each in DN, in the order of the run
     sensor,                    # Name or `Sensor`
     columns:int=6,             # How many of the states are shown, evenly spaced from the first to the last
     note:str="",               # A line below
 ) -> plt.Figure:
     "States of a sampling run above their low and high frequencies; beside them, both against t."
-    times = [list(states)[i] for i in np.linspace(0, len(states) - 1, min(columns, len(states))).round().astype(int)]
+    shown = np.linspace(0, len(states) - 1, min(columns, len(states))).round().astype(int)
+    times = [list(states)[i] for i in shown]
     fig = plt.figure(figsize=(1.15 * len(times) + 2.8, 3.75), layout="constrained")
     left, right = fig.subfigures(1, 2, width_ratios=(1.15 * len(times), 2.8))
-    _parts(left, {t: states[t] for t in times}, sensor); _curves(right, states)
+    _parts(left, {t: states[t] for t in times}, sensor)
+    _curves(right, states)
     return _finish(fig, note)
 
 # %% ../nbs/lib/14_plots.ipynb #2ac6097d
@@ -188,11 +208,13 @@ def show_history(
     level:dict=None,           # Name → value drawn as a dashed line, for what is to be beaten
     label:str="EXP",           # What that is
 ) -> plt.Figure:
-    "One panel a quantity against the iteration."
+    "One panel per quantity, against the iteration."
     names = [k for k in history[0] if k not in ("iteration", "lr")]
     fig, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.4), layout="constrained", squeeze=False)
     for ax, name in zip(axes[0], names):
         ax.plot([r["iteration"] for r in history], [r[name] for r in history], marker=".")
-        if level and name in level: ax.axhline(level[name], ls="--", color="gray", label=f"{label} {level[name]:.2f}"); ax.legend()
+        if level and name in level:
+            ax.axhline(level[name], ls="--", color="gray", label=f"{label} {level[name]:.2f}")
+            ax.legend()
         ax.set(xlabel="iteration", title=name)
     return _finish(fig)

@@ -25,25 +25,27 @@ from .steps import Part
 from .training import evenly
 
 # %% ../nbs/lib/34_probes.ipynb #34005
-def probe_batch(data,      # Items of gt, ms, lms, pan in units of the full scale
-                size:int,  # Side of what is kept of each, a multiple of 4: the network's window
-                n:int=48,  # Items, evenly spread
-               ) -> dict:  # gt, ms, lms, pan, (n, C, size, size)
-    "The upper left corners of some patches"
+def probe_batch(
+    data,      # Items of gt, ms, lms, pan in units of the full scale
+    size:int,  # Side of what is kept of each, a multiple of 4: the network's window
+    n:int=48,  # Items, evenly spread
+) -> dict:     # gt, ms, lms, pan, (n, C, size, size)
+    "The upper left corners of some patches."
     corners = evenly(Part(data, len(data), size), n)
     return {k: torch.stack([x[k] for x in corners]) for k in ("gt", "ms", "lms", "pan")}
 
 # %% ../nbs/lib/34_probes.ipynb #34008
 @torch.no_grad()
-def told_error(net,                 # net(x_t, t, pan, lms, ms) → estimate of the residual divided by the scale
-               diffusion:Diffusion, # What it was trained with
-               batch:dict,          # As `probe_batch` returns it
-               t:int,               # Step 0…T-1 that x_t belongs to
-               told:int=None,       # Step that the network is told; None: t
-               hidden:bool=False,   # Show pure noise in place of x_t
-               seed:int=0,          # Of the noise; made-up images need another, or it would be theirs
-              ) -> float:           # Mean absolute error, in units of the residual divided by the scale
-    "The loss (eq. 7) at one step, told the truth or not"
+def told_error(
+    net,                 # net(x_t, t, pan, lms, ms) → estimate of the residual divided by the scale
+    diffusion:Diffusion, # What it was trained with
+    batch:dict,          # As `probe_batch` returns it
+    t:int,               # Step 0…T-1 that x_t belongs to
+    told:int=None,       # Step that the network is told; None: t
+    hidden:bool=False,   # Show pure noise in place of x_t
+    seed:int=0,          # Of the noise; made-up images need another, or it would be theirs
+) -> float:              # Mean absolute error, in units of the residual divided by the scale
+    "The loss (eq. 7) at one step, told the truth or not."
     g = torch.Generator().manual_seed(seed)
     x0 = (batch["gt"] - batch["lms"]) / diffusion.scale
     noise, other = (torch.randn(x0.shape, generator=g) for _ in range(2))
@@ -69,7 +71,7 @@ def _noisy(net, x_t, t, pan, lms, ms):
 
 @contextmanager
 def _instead(projections):
-    "APFM with other projections; `apfm.alternate` is what it always was inside them"
+    "APFM with other projections; `apfm.alternate` is what it always was inside them."
     original = apfm.alternate
     def alternate(*tensors):
         with patch.object(apfm, "alternate", original): return projections(*tensors)
@@ -90,24 +92,26 @@ KNOCKOUTS = {  # name → (has the network that part?, context in which it is go
     "x_t is noise": (lambda net: True, lambda net: nullcontext(), _noisy)}
 
 @contextmanager
-def without(net:SSDiff, # A trained network; as it was afterwards
-            name:str,   # One of KNOCKOUTS
-           ):           # Yields what to call in the network's place
-    "A network of which one part does nothing. ValueError for a part that it does not have"
+def without(
+    net:SSDiff, # A trained network; as it was afterwards
+    name:str,   # One of KNOCKOUTS
+):              # Yields what to call in the network's place
+    "A network of which one part does nothing. ValueError for a part that it does not have."
     if name not in KNOCKOUTS: raise ValueError(f"knock-out {name!r} is unknown; choose one of {', '.join(KNOCKOUTS)}")
     has, gone, instead = KNOCKOUTS[name]
     if not has(net): raise ValueError(f"{net.variant} has nothing that {name!r} could take away")
     with gone(net): yield partial(instead, net) if instead else net
 
 # %% ../nbs/lib/34_probes.ipynb #34016
-def scored(diffusion:Diffusion, # What the network was trained with
-           net,                 # net(x_t, t, pan, lms, ms)
-           batch:dict,          # As `probe_batch` returns it
-           sensor,              # Name or `Sensor`
-           samples:int=1,       # The mean of so many is scored
-           **sampling,          # Of `Diffusion.sample`: steps, method, spacing, seed
-          ) -> dict:            # SAM, ERGAS, Q2n: means over the images
-    "The indices of a sampled batch"
+def scored(
+    diffusion:Diffusion, # What the network was trained with
+    net,                 # net(x_t, t, pan, lms, ms)
+    batch:dict,          # As `probe_batch` returns it
+    sensor,              # Name or `Sensor`
+    samples:int=1,       # The mean of so many is scored
+    **sampling,          # Of `Diffusion.sample`: steps, method, spacing, seed
+) -> dict:               # SAM, ERGAS, Q2n: means over the images
+    "The indices of a sampled batch."
     full, seed = get_sensor(sensor).full_scale, sampling.pop("seed", 0)
     images = {k: batch[k] for k in ("pan", "lms", "ms")}
     size = dict(window=batch["gt"].shape[-1], overlap=0, batch=8)
@@ -116,16 +120,18 @@ def scored(diffusion:Diffusion, # What the network was trained with
     gt, fused = batch["gt"] * full, mean * full
     return {k: float(index(gt, fused).mean()) for k, index in dict(SAM=sam, ERGAS=ergas, Q2n=q2n).items()}
 
-def knock_out(net:SSDiff,          # Trained
-              diffusion:Diffusion, # What it was trained with
-              batch:dict,          # As `probe_batch` returns it
-              sensor,              # Name or `Sensor`
-              steps:tuple=(1, 10), # Numbers of steps
-             ) -> pd.DataFrame:    # A row a knock-out, columns (steps, index)
-    "SAM and ERGAS without each part"
+def knock_out(
+    net:SSDiff,          # Trained
+    diffusion:Diffusion, # What it was trained with
+    batch:dict,          # As `probe_batch` returns it
+    sensor,              # Name or `Sensor`
+    steps:tuple=(1, 10), # Numbers of steps
+) -> pd.DataFrame:       # One row per knock-out, columns (steps, index)
+    "SAM and ERGAS without each part."
     rows = {}
     for name, (has, *_) in KNOCKOUTS.items():
-        if not has(net): rows[name] = {}; continue
+        rows[name] = {}
+        if not has(net): continue
         with without(net, name) as changed:
             found = {n: scored(diffusion, changed, batch, sensor, steps=n) for n in steps}
         rows[name] = {(n, k): found[n][k] for n in steps for k in ("SAM", "ERGAS")}
@@ -135,12 +141,13 @@ def knock_out(net:SSDiff,          # Trained
 def _entropy(p): return (-(p * p.clamp(min=1e-30).log()).sum(-1).mean() / math.log(p.shape[-1])).item()
 
 @torch.no_grad()
-def entropies(net:SSDiff,          # With APFM
-              diffusion:Diffusion, # What it was trained with
-              batch:dict,          # As `probe_batch` returns it; a few images are enough
-              t:int,               # Step
-             ) -> pd.DataFrame:    # A row a level; columns spatial, spectral, in 0…1
-    "Mean entropy of both attentions, as a share of that of equal weights"
+def entropies(
+    net:SSDiff,          # With APFM
+    diffusion:Diffusion, # What it was trained with
+    batch:dict,          # As `probe_batch` returns it; a few images are enough
+    t:int,               # Step
+) -> pd.DataFrame:       # One row per level; columns spatial, spectral, in 0…1
+    "Mean entropy of both attentions, as a share of that of equal weights."
     seen = []
     def watch(ta, tb, tc, td, phase=None):
         n, s = ta.shape[-2:]

@@ -22,7 +22,7 @@ from .sensors import fit_sensor, get_sensor
 TAPS = 41 # length of the low-pass kernels
 
 def _window_design(gain:float, ratio:int, extent:int) -> np.ndarray:
-    "Gaussian frequency response with `gain` at the MS Nyquist frequency, as a windowed (41,41) kernel; `extent` is the N-1 of the formula."
+    "Gaussian response, `gain` at the MS Nyquist frequency, as a windowed (41,41) kernel; `extent`: the formula's N-1."
     k = np.arange(TAPS) - TAPS//2
     r2 = k[:, None]**2 + k**2
     D = np.exp(-r2 * -2*math.log(gain) / (2*(extent/(2*ratio))**2))
@@ -41,13 +41,13 @@ def _cached_kernel(gain:float, ratio:int, extent:int) -> np.ndarray:
 def mtf_kernel(gain:float, # MTF gain at the MS Nyquist frequency, in (0, 1)
                ratio:int=4, # resolution ratio of the pair
               ) -> np.ndarray: # (41,41) float64, symmetric, sum slightly below 1
-    "Low-pass kernel with that gain at the Nyquist frequency of the coarse grid (DLPan-Toolbox `genMTF.m`, `MTF_PAN.m`)."
+    "Low-pass kernel with that gain at the coarse grid's Nyquist frequency (DLPan-Toolbox `genMTF.m`, `MTF_PAN.m`)."
     return _cached_kernel(float(gain), check_ratio(ratio), TAPS-1).copy()
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-009
 def gauss_kernel(ratio:int=4, # resolution ratio of the pair
                 ) -> np.ndarray: # (41,41) float64
-    "Sensor-free low-pass kernel, gain 0.3, used by BT-H only; the toolbox's `LPfilterGauss.m` has N where the MTF kernels have N-1."
+    "Sensor-free low-pass kernel of gain 0.3, for BT-H only (`LPfilterGauss.m`: N where the MTF kernels have N-1)."
     return _cached_kernel(.3, check_ratio(ratio), TAPS).copy()
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-013
@@ -70,10 +70,10 @@ def _batch(x, name:str="image", bands:int=None) -> tuple:
 def _kernels(gains, ratio:int) -> torch.Tensor: return torch.from_numpy(np.stack([mtf_kernel(g, ratio) for g in gains]))
 
 def mtf_blur(x, # image(s) on the PAN grid, (C,H,W) or (N,C,H,W)
-             sensor, # name or `Sensor` with C bands
+             sensor, # name or `Sensor`; of more bands its first C, with a warning; of fewer: ValueError
              ratio:int=4, # how much coarser the imitated sensor is
             ): # the same shape and kind
-    "Each band as the sensor's MS camera would blur it, at the size it has (DLPan-Toolbox `MTF.m`); fewer bands than the sensor: its first, with a warning; more: ValueError."
+    "Each band as the sensor's MS camera would blur it, at the size it has (DLPan-Toolbox `MTF.m`)."
     t, restore = _batch(x)
     return restore(lowpass(t, _kernels(fit_sensor(sensor, t.shape[1]).mtf_ms, ratio)))
 
@@ -138,7 +138,8 @@ def bicubic_reduce(x, # image(s), (C,H,W) or (N,C,H,W)
     return restore(t)
 
 # %% ../nbs/lib/02_resampling.ipynb #cell-031
-_HALFBAND = tuple(2*c for c in (0.305334091185, -0.072698593239, 0.021809577942, -0.005192756653, 0.000807762146, -0.000060081482))
+_TAPS23 = 0.305334091185, -0.072698593239, 0.021809577942, -0.005192756653, 0.000807762146, -0.000060081482
+_HALFBAND = tuple(2*c for c in _TAPS23)
 
 def _double(x:torch.Tensor, dim:int, odd:bool) -> torch.Tensor:
     "Twice as many samples along `dim`, the old ones at odd or at even places, wrapping around."
@@ -153,7 +154,7 @@ def _double(x:torch.Tensor, dim:int, odd:bool) -> torch.Tensor:
 def upsample23(x, # image(s) on the MS grid, (C,H,W) or (N,C,H,W)
                ratio:int=4, # 2 or 4
               ): # (…,ratio*H,ratio*W), the same kind
-    "23-tap interpolation to the PAN grid (DLPan-Toolbox `interp23tap.m`), also known as EXP; ValueError for a ratio other than 2 or 4."
+    "23-tap interpolation to the PAN grid, also known as EXP (DLPan-Toolbox `interp23tap.m`); other ratios: ValueError."
     if ratio not in (2, 4): raise ValueError(f"upsample23 is defined for ratio 2 or 4, got {ratio}")
     t, restore = _batch(x)
     for odd in (True, False)[:int(ratio)//2]: t = _double(_double(t, 2, odd), 3, odd)
@@ -165,10 +166,12 @@ def wald(ms, # MS, (C,h,w) or (N,C,h,w)
          sensor, # name or `Sensor`
          ratio:int=4, # resolution ratio
         ) -> tuple: # ms_lr (C,h/ratio,w/ratio), pan_lr (1,h,w); the input's kind
-    "The pair at reduced resolution whose truth is `ms`; ValueError if the pair does not fit or `ms` cannot be divided by `ratio`."
+    "The pair at reduced resolution whose truth is `ms`; ValueError if they do not fit or `ratio` does not divide `ms`."
     ratio = check_ratio(ratio)
     m, p, restore = as_batches(ms=ms, pan=pan)
     check_grids(m, p, ratio)
-    if m.shape[-2] % ratio or m.shape[-1] % ratio: raise ValueError(f"ms sides must be multiples of {ratio}, got {tuple(m.shape[-2:])}; crop first")
+    sides = tuple(m.shape[-2:])
+    if any(n % ratio for n in sides):
+        raise ValueError(f"ms sides must be multiples of {ratio}, got {sides}; crop first")
     ms_lr, pan_lr = decimate(mtf_blur(as_double(m), sensor, ratio), ratio), bicubic_reduce(as_double(p), ratio)
     return restore(ms_lr.to(m)), restore(pan_lr.to(p))

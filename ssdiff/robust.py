@@ -25,16 +25,19 @@ __all__ = ['FAMILIES', 'vary_sensor', 'bend', 'colour_texture', 'vary_centres', 
            'vary_batch', 'varied_draw']
 
 # %% ../nbs/lib/32_robust.ipynb #19005
-FAMILIES = {8: ("WV3", "WV2"), 4: ("QB", "GF2", "IKONOS", "GE1", "WV4")}  # sensors that share a set of weights: their bands mean the same
+# sensors that share a set of weights: their bands mean the same
+FAMILIES = {8: ("WV3", "WV2"), 4: ("QB", "GF2", "IKONOS", "GE1", "WV4")}
 
 
-def vary_sensor(sensor:str|Sensor, rng:np.random.Generator # Source of chance
-               ) -> Sensor: # With other band edges and MTF gains
+def vary_sensor(sensor:str|Sensor,       # Name or sensor of the study
+                rng:np.random.Generator, # Source of chance
+               ) -> Sensor:              # With other band edges and MTF gains
     "A camera like this one, of another make."
     s = get_sensor(sensor)
     gains = np.array(s.mtf_ms) * np.exp(rng.normal(0, .15) + rng.normal(0, .05, s.n_bands))
-    return replace(s, bands=tuple(_move(b, rng, 6, 6) for b in s.bands), pan=_move(s.pan, rng, 15, 35),
-                   mtf_ms=tuple(gains.clip(.1, .6).tolist()), mtf_pan=float(np.clip(s.mtf_pan * np.exp(rng.normal(0, .3)), .05, .5)))
+    bands, pan = tuple(_move(b, rng, 6, 6) for b in s.bands), _move(s.pan, rng, 15, 35)
+    mtf_pan = float(np.clip(s.mtf_pan * np.exp(rng.normal(0, .3)), .05, .5))
+    return replace(s, bands=bands, pan=pan, mtf_ms=tuple(gains.clip(.1, .6).tolist()), mtf_pan=mtf_pan)
 
 
 def _move(b, rng, low, high):
@@ -46,7 +49,7 @@ def _move(b, rng, low, high):
 # %% ../nbs/lib/32_robust.ipynb #19008a
 def bend(x:np.ndarray,            # (H, W) on the PAN grid
          rng:np.random.Generator, # Source of chance
-         amount:float             # Standard deviation in pixels
+         amount:float,            # Standard deviation in pixels
         ) -> np.ndarray:          # (H, W)
     "Content moved by a smooth random field."
     n = len(x)
@@ -55,10 +58,10 @@ def bend(x:np.ndarray,            # (H, W) on the PAN grid
 
 
 def colour_texture(x:np.ndarray,            # (bands + 1, H, W), PAN last
-                   rng:np.random.Generator,
-                   amount:float             # Relative standard deviation in a band
+                   rng:np.random.Generator, # Source of chance
+                   amount:float,            # Relative standard deviation in a band
                   ) -> np.ndarray:          # The same shape
-    "Fine texture of which bands have different shares: smooth along the wavelength, zero on average over them, and another share for PAN."
+    "Fine texture with shares by band, smooth along the wavelength and zero on average, and another share for PAN."
     share = np.cumsum(rng.standard_normal((len(x) - 1, 3)), 0)
     share = (share - share.mean(0)) / max(share.std(), 1e-6)
     share = np.concatenate([share, rng.standard_normal((1, 3))]) * amount / 3**.5
@@ -66,7 +69,9 @@ def colour_texture(x:np.ndarray,            # (bands + 1, H, W), PAN last
     return x * np.maximum(1 + np.tensordot(share.astype(np.float32), field, 1), .3)
 
 # %% ../nbs/lib/32_robust.ipynb #19008
-def vary_centres(sensor:str|Sensor, rng:np.random.Generator) -> np.ndarray: # (bands, 2)
+def vary_centres(sensor:str|Sensor,       # Name or sensor
+                 rng:np.random.Generator, # Source of chance
+                ) -> np.ndarray:          # (bands, 2)
     "Row and column of MS pixel 0 on the PAN grid, see `ssdiff.scenes.draw_centres`."
     s = get_sensor(sensor)
     second = np.isin(np.arange(s.n_bands), SECOND_ARRAY.get(s.name, ()))[:, None]
@@ -75,7 +80,7 @@ def vary_centres(sensor:str|Sensor, rng:np.random.Generator) -> np.ndarray: # (b
 
 def varied_scene(seed:int,                # Decides everything
                  sensors:tuple[str, ...], # One of them is drawn
-                 size:int=128             # Side of the scene's MS, which becomes the truth
+                 size:int=128,            # Side of the scene's MS, which becomes the truth
                 ) -> dict[str, np.ndarray]: # gt, ms, lms, pan: float16 shares of the full scale
     "A scene that a camera like one of `sensors` saw, reduced by Wald's protocol."
     rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
@@ -85,7 +90,8 @@ def varied_scene(seed:int,                # Decides everything
     gt = digitise(sample_ms(x[:-1], camera, vary_centres(s, rng)), rng, s.full_scale, wells)
     pan = digitise(sample_pan(bend(x[-1], rng, .6 * rng.exponential()), camera), rng, s.full_scale, wells)[None]
     ms, lr = wald(gt, pan, s)
-    return {k: (v / s.full_scale).astype(np.float16) for k, v in dict(gt=gt, ms=ms, lms=upsample23(ms), pan=lr).items()}
+    images = dict(gt=gt, ms=ms, lms=upsample23(ms), pan=lr)
+    return {k: (v / s.full_scale).astype(np.float16) for k, v in images.items()}
 
 # %% ../nbs/lib/32_robust.ipynb #19012
 def write_scenes(path,                # HDF5 with gt, ms, lms, pan
@@ -93,10 +99,13 @@ def write_scenes(path,                # HDF5 with gt, ms, lms, pan
                  seeds:list[int],     # One scene each
                  size:int=128,        # As `varied_scene`
                  workers:int=2,       # Processes; the bytes do not depend on it
-                 progress:bool=True) -> Path:
+                 progress:bool=True,  # Show how far it is
+                ) -> Path:
     "Simulate varied scenes into a file."
-    n, shape = len(seeds), dict(gt=(bands, size, size), ms=(bands, size//4, size//4), lms=(bands, size, size), pan=(1, size, size))
-    scenes = run_many(partial(varied_scene, sensors=FAMILIES[bands], size=size), seeds, workers, progress, f"scenes of {bands} bands")
+    n, truth = len(seeds), (bands, size, size)
+    shape = dict(gt=truth, ms=(bands, size//4, size//4), lms=truth, pan=(1, size, size))
+    scene_of = partial(varied_scene, sensors=FAMILIES[bands], size=size)
+    scenes = run_many(scene_of, seeds, workers, progress, f"scenes of {bands} bands")
     with create_file(path, {k: (n, *v) for k, v in shape.items()}, dict.fromkeys(shape, "float16")) as f:
         for i, scene in enumerate(scenes):
             for k, x in scene.items(): f[k][i] = x
@@ -105,9 +114,12 @@ def write_scenes(path,                # HDF5 with gt, ms, lms, pan
 
 class VariedScenes(Dataset):
     "Scenes of a file in memory, as shares of the full scale, or in the units of the whole scene."
-    def __init__(self, path, # As `write_scenes` left it
-                 diffusion:Diffusion=None): # With its `units`, scenes are as the network is to see them
-        with h5py.File(path, "r") as f: self.images = {k: torch.from_numpy(f[k][...]) for k in ("gt", "ms", "lms", "pan")}
+    def __init__(self,
+                 path,                     # As `write_scenes` left it
+                 diffusion:Diffusion=None, # With its `units`, scenes are as the network is to see them
+                ):
+        with h5py.File(path, "r") as f:
+            self.images = {k: torch.from_numpy(f[k][...]) for k in ("gt", "ms", "lms", "pan")}
         self.diffusion = diffusion
 
     def __len__(self) -> int: return len(self.images["gt"])
@@ -122,48 +134,59 @@ class VariedScenes(Dataset):
 def vary_batch(batch:dict,                # gt, ms, lms, pan in the units of `Diffusion(normalise=…)`
                generator:torch.Generator, # On the CPU
                diffusion:Diffusion,       # For its `units`
-               amount:float=1.            # Strength, 0…1; 0 changes nothing
+               amount:float=1.,           # Strength, 0…1; 0 changes nothing
               ) -> dict:                  # The same keys
     "Patches as another sensor would have delivered them, of another place."
     normal = lambda *shape: amount * torch.randn(len(batch["gt"]), *shape, generator=generator)
-    share = lambda none: amount * ((1 + none) * torch.rand(len(batch["gt"]), 1, 1, 1, generator=generator) - none).clamp(min=0)
-    batch = _other_grounds(_other_responses(batch, normal), share(.5), float(torch.rand((), generator=generator)))
-    return _other_contrasts(_other_scenes(batch, diffusion, share(1.)), normal)
+
+    def share(none):
+        drawn = torch.rand(len(batch["gt"]), 1, 1, 1, generator=generator)
+        return amount * ((1 + none) * drawn - none).clamp(min=0)
+
+    batch = _other_responses(batch, normal)
+    batch = _other_grounds(batch, share(.5), float(torch.rand((), generator=generator)))
+    batch = _other_scenes(batch, diffusion, share(1.))
+    return _other_contrasts(batch, normal)
 
 
 def _other_responses(batch, normal):
-    "Bands mixed among themselves with weights that sum to one, some of each band mixed into PAN, and a grain of its own."
+    "Bands mixed among themselves with weights that sum to one, some of each mixed into PAN, and a grain of its own."
     bands, pan = batch["gt"].shape[1], batch["pan"]
     a = .15 / bands**.5 * normal(bands, bands)
     a = a - torch.diag_embed(a.sum(2))
     mixed = {k: x + torch.einsum("nbc,nchw->nbhw", a, x) for k, x in batch.items() if k != "pan"}
     into_pan = (.12 / bands**.5 * normal(bands, 1, 1) * (batch["gt"] - pan)).sum(1, keepdim=True)
-    return dict(mixed, pan=pan + into_pan + .016 * pan.std((1, 2, 3), keepdim=True) * normal(1, 1, 1) * normal(*pan.shape[1:]))
+    grain = .016 * pan.std((1, 2, 3), keepdim=True) * normal(1, 1, 1) * normal(*pan.shape[1:])
+    return dict(mixed, pan=pan + into_pan + grain)
 
 
 def _other_grounds(batch, share, size):
     "Less of what is larger than 2.5 to 10 PAN pixels: as if things were smaller. `share` and `size` lie in 0…1."
-    reach = {k: 2.5 * 4**size / (4 if k == "ms" else 1) for k in batch}
-    return {k: x - share * torch.from_numpy(ndimage.gaussian_filter(x.numpy(), (0, 0, reach[k], reach[k]), mode="nearest", truncate=3)) for k, x in batch.items()}
+    def larger(k, x):
+        reach = 2.5 * 4**size / (4 if k == "ms" else 1)
+        return torch.from_numpy(ndimage.gaussian_filter(x.numpy(), (0, 0, reach, reach), mode="nearest", truncate=3))
+
+    return {k: x - share * larger(k, x) for k, x in batch.items()}
 
 
 def _other_scenes(batch, diffusion, share):
-    "From the units of the scene that a patch was cut from (`share` 0) to those of a scene that ends where the patch does (1)."
-    return in_units(batch, {k: (share * offset, divisor**share) for k, (offset, divisor) in diffusion.units(batch["pan"], batch["ms"]).items()})
+    "From the units of the patch's scene (`share` 0) to those of a scene that ends where the patch does (1)."
+    units = diffusion.units(batch["pan"], batch["ms"])
+    return in_units(batch, {k: (share * offset, divisor**share) for k, (offset, divisor) in units.items()})
 
 
 def _other_contrasts(batch, normal):
-    "A factor for the patch, others for its bands and PAN; a patch that would leave the range of the network's inputs is kept within."
+    "A factor for the patch, others for its bands and PAN, all kept within the range of the network's inputs."
     common, own = .25 * normal(1, 1, 1), dict(pan=.1 * normal(1, 1, 1), ms=.1 * normal(batch["ms"].shape[1], 1, 1))
     other = {k: x * (common + own["pan" if k == "pan" else "ms"]).exp() for k, x in batch.items()}
     reach = torch.stack([x.abs().amax((1, 2, 3)) for x in other.values()]).amax(0).view(-1, 1, 1, 1)
     return {k: x * (60 / reach).clamp(max=1) for k, x in other.items()}
 
 # %% ../nbs/lib/32_robust.ipynb #19020
-def varied_draw(diffusion:Diffusion,
-                t_final:float=0.,   # See `Diffusion.draw`
-                amount:float=1.     # See `vary_batch`
-               ) -> Callable:       # (batch, generator) → varied images, t and noise
+def varied_draw(diffusion:Diffusion, # For its `units` and its `draw`
+                t_final:float=0.,    # See `Diffusion.draw`
+                amount:float=1.,     # See `vary_batch`
+               ) -> Callable:        # (batch, generator) → varied images, t and noise
     "What `Trainer.draw` is when the packaged weights are trained."
     def draw(batch, generator):
         varied = vary_batch(batch, generator, diffusion, amount)

@@ -48,7 +48,8 @@ class Materials:
 
     def index(self, name:str) -> int:
         "Row of a material; ValueError that names the table and lists the known ones."
-        if name not in self.names: raise ValueError(f"{self.path}: unknown material {name!r}; known: {', '.join(self.names)}")
+        if name not in self.names:
+            raise ValueError(f"{self.path}: unknown material {name!r}; known: {', '.join(self.names)}")
         return self.names.index(name)
 
 # %% ../nbs/lib/04_scenes.ipynb #c006
@@ -57,12 +58,16 @@ def _check_spectra(t:pd.DataFrame, path) -> None:
     missing = {"material", "kind", "mixes_with", "texture", "mixing", "source"} - set(t)
     if missing: raise ValueError(f"{path}: columns missing: {sorted(missing)}")
     knots = t.filter(regex=r"^w\d+$")
-    if knots.shape[1] < 4: raise ValueError(f"{path}: found {knots.shape[1]} reflectance columns (w400 … w1050), need at least 4")
+    if knots.shape[1] < 4:
+        raise ValueError(f"{path}: found {knots.shape[1]} reflectance columns (w400 … w1050), need at least 4")
     nm = [int(c[1:]) for c in knots]
-    if nm != sorted(nm) or nm[0] > WAVELENGTHS[0] or nm[-1] < WAVELENGTHS[-1]: raise ValueError(f"{path}: reflectance columns must ascend from w400 to w1050, found {', '.join(knots)}")
+    if nm != sorted(nm) or nm[0] > WAVELENGTHS[0] or nm[-1] < WAVELENGTHS[-1]:
+        raise ValueError(f"{path}: reflectance columns must ascend from w400 to w1050, found {', '.join(knots)}")
     shares = t[["texture", "mixing", *knots]]
-    bad = t.material[~((shares >= 0) & (shares <= 1)).all(axis=1)].tolist()  # NaN compares false, so it is caught as well
-    if bad: raise ValueError(f"{path}: texture, mixing and reflectance must lie in 0…1; they do not for {', '.join(map(str, bad))}")
+    bad = t.material[~((shares >= 0) & (shares <= 1)).all(axis=1)].tolist()  # NaN compares false, so it is caught too
+    if bad:
+        which = ", ".join(map(str, bad))
+        raise ValueError(f"{path}: texture, mixing and reflectance must lie in 0…1; they do not for {which}")
     lost = sorted(set(t.mixes_with) - set(t.material))
     if lost: raise ValueError(f"{path}: mixes_with names unknown materials: {', '.join(map(str, lost))}")
 
@@ -73,7 +78,8 @@ def read_spectra(path=None # A CSV like the package's own `tables/spectra.csv` (
     path = Path(path) if path else files("ssdiff") / "tables" / "spectra.csv"
     try:
         with path.open(encoding="utf-8") as f: t = pd.read_csv(f)
-    except ValueError as e: raise ValueError(f"{path}: expected a CSV table of spectra in UTF-8; {e}") from None  # what pandas says does not name the file
+    except ValueError as e:  # what pandas says does not name the file
+        raise ValueError(f"{path}: expected a CSV table of spectra in UTF-8; {e}") from None
     numbers = t.filter(regex=r"^(w\d+|texture|mixing)$").columns
     t[numbers] = t[numbers].apply(pd.to_numeric, errors="coerce")  # text becomes NaN, which the check names
     _check_spectra(t, path)
@@ -81,7 +87,9 @@ def read_spectra(path=None # A CSV like the package's own `tables/spectra.csv` (
     nm = np.array([float(c[1:]) for c in knots])
     names = tuple(t.material)
     rho = PchipInterpolator(nm, knots.to_numpy(float), axis=1)(WAVELENGTHS)
-    return Materials(names, tuple(t.kind), rho, np.array([names.index(m) for m in t.mixes_with]), t.texture.to_numpy(float), t.mixing.to_numpy(float), str(path))
+    partner = np.array([names.index(m) for m in t.mixes_with])
+    texture, mixing = t.texture.to_numpy(float), t.mixing.to_numpy(float)
+    return Materials(names, tuple(t.kind), rho, partner, texture, mixing, str(path))
 
 # %% ../nbs/lib/04_scenes.ipynb #c010
 def vary(rng:np.random.Generator, # Source of chance
@@ -92,7 +100,8 @@ def vary(rng:np.random.Generator, # Source of chance
     u = np.linspace(0, 1, rho.shape[1])
     basis = np.stack([np.ones_like(u), 2*u - 1] + [np.cos(k*np.pi*u) for k in (2, 3, 4)])
     sigma = amount * np.array([.22, .12, .04, .027, .02])
-    log_gain = np.einsum("nk,kw->nw", rng.standard_normal((len(rho), len(sigma))) * sigma, basis)  # einsum: no BLAS, so no thread count in the bits
+    drawn = rng.standard_normal((len(rho), len(sigma))) * sigma
+    log_gain = np.einsum("nk,kw->nw", drawn, basis)  # einsum: no BLAS, so no thread count in the bits
     return np.clip(rho * np.exp(log_gain), 0, 1)
 
 # %% ../nbs/lib/04_scenes.ipynb #c013
@@ -122,7 +131,9 @@ def power_noise(rng:np.random.Generator, # Source of chance
 
 # %% ../nbs/lib/04_scenes.ipynb #c018
 def power_law(rng:np.random.Generator, # Source of chance
-              n:int, low:float, high:float, # How many, and the limits
+              n:int,                   # How many
+              low:float,               # Smallest size
+              high:float,              # Largest size
               exponent:float=3.        # Density falls as r^-exponent (not 1)
              ) -> np.ndarray:          # (n,) sizes
     "Sizes with a power-law density between two limits."
@@ -157,11 +168,14 @@ class Canvas:
         y0, x0 = max(0, int(y - reach)), max(0, int(x - reach))
         y1, x1 = min(self.n, int(y + reach) + 2), min(self.n, int(x + reach) + 2)
         if y0 >= y1 or x0 >= x1: return None
-        return (slice(y0, y1), slice(x0, x1)), np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(y), np.arange(x0, x1, dtype=np.float32)[None] - np.float32(x)
+        dy = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(y)
+        dx = np.arange(x0, x1, dtype=np.float32)[None] - np.float32(x)
+        return (slice(y0, y1), slice(x0, x1)), dy, dx
 
     def kind(self, y:float, x:float) -> str:
         "Kind of the material at a pixel, or street."
-        return "street" if self.street[int(y), int(x)] else self.materials.kinds[self.objects[self.label[int(y), int(x)]]]
+        y, x = int(y), int(x)
+        return "street" if self.street[y, x] else self.materials.kinds[self.objects[self.label[y, x]]]
 
 # %% ../nbs/lib/04_scenes.ipynb #c023
 @dataclass(frozen=True)
@@ -176,12 +190,15 @@ class Air:
 # %% ../nbs/lib/04_scenes.ipynb #c024
 def draw_air(rng:np.random.Generator) -> Air:
     "Random sun and haze, exposure log-uniform over a factor of three."
-    return Air(zenith=np.radians(rng.uniform(15, 65)), azimuth=rng.uniform(0, 2*np.pi), tau=float(np.exp(rng.uniform(np.log(.04), np.log(.3)))),
-               alpha=rng.uniform(.8, 1.6), exposure=float(np.exp(rng.uniform(np.log(.6), np.log(1.8)))))
+    return Air(zenith=np.radians(rng.uniform(15, 65)),
+               azimuth=rng.uniform(0, 2*np.pi),
+               tau=float(np.exp(rng.uniform(np.log(.04), np.log(.3)))),
+               alpha=rng.uniform(.8, 1.6),
+               exposure=float(np.exp(rng.uniform(np.log(.6), np.log(1.8)))))
 
 
 def light(air:Air) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # (direct, skylight, path), each (131,)
-    "Light per unit of solar irradiance: on the ground from the sun and the sky (times the way up), and straight into the sensor."
+    "Light per unit of the sun's: on the ground from sun and sky (times the way up), and straight into the sensor."
     um, mu = WAVELENGTHS / 1000, np.cos(air.zenith)
     molecules = .008569 * um**-4 * (1 + .0113*um**-2 + .00013*um**-4)
     haze = air.tau * (um/.55)**-air.alpha
@@ -198,7 +215,9 @@ def paint_ground(c:Canvas, choices:list[str]) -> None:
     region = np.digitize(a, np.quantile(a, [.3, .7]))*3 + np.digitize(b, np.quantile(b, [.35, .65]))
     c.label[:] = np.array([c.add(m) for m in c.rng.choice(choices, 9)], np.int32)[region]
     count = c.rng.poisson(60 * (c.n/512)**2)
-    for r, m in zip(power_law(c.rng, count, 4, c.n/5), c.rng.choice(choices, count)): paint_ellipse(c, *c.rng.uniform(0, c.n, 2), r, r*c.rng.uniform(.3, 1), c.rng.uniform(0, np.pi), m)
+    for r, m in zip(power_law(c.rng, count, 4, c.n/5), c.rng.choice(choices, count)):
+        y, x = c.rng.uniform(0, c.n, 2)
+        paint_ellipse(c, y, x, r, r*c.rng.uniform(.3, 1), c.rng.uniform(0, np.pi), m)
 
 
 def paint_ellipse(c:Canvas, y:float, x:float, long:float, short:float, angle:float, material:str) -> None:
@@ -215,14 +234,14 @@ def _turn(dy:np.ndarray, dx:np.ndarray, angle:float) -> tuple[np.ndarray, np.nda
     return k*dx + s*dy, k*dy - s*dx
 
 # %% ../nbs/lib/04_scenes.ipynb #c028
-def paint_fields(c:Canvas, angle:float, choices:list[str], smallest:float # in metres
-                ) -> None:
-    "Parcels: a rectangle split again and again across its longer side, each with rows."
+def paint_fields(c:Canvas, angle:float, choices:list[str], smallest:float) -> None:
+    "Parcels: a rectangle split again and again across its longer side, each with rows; the `smallest` in metres."
     parcels, reach = [(-c.n*.75, c.n*.75, -c.n*.75, c.n*.75)], smallest / c.metres
     while parcels:
         u0, u1, v0, v1 = parcels.pop()
         wide, t = (u1 - u0) > (v1 - v0), c.rng.uniform(.3, .7)
-        if max(u1 - u0, v1 - v0) < reach * c.rng.uniform(1.2, 4): paint_parcel(c, angle, (u0, u1, v0, v1), c.rng.choice(choices))
+        if max(u1 - u0, v1 - v0) < reach * c.rng.uniform(1.2, 4):
+            paint_parcel(c, angle, (u0, u1, v0, v1), c.rng.choice(choices))
         elif wide: parcels += [(u0, u0 + t*(u1 - u0), v0, v1), (u0 + t*(u1 - u0), u1, v0, v1)]
         else: parcels += [(u0, u1, v0, v0 + t*(v1 - v0)), (u0, u1, v0 + t*(v1 - v0), v1)]
 
@@ -231,20 +250,24 @@ def paint_parcel(c:Canvas, angle:float, box:tuple, material:str) -> None:
     "One field with rows along one of its sides; a small path of ground stays between parcels."
     u0, u1, v0, v1 = box
     um, vm = (u0 + u1)/2, (v0 + v1)/2
-    y, x = c.n/2 + np.sin(angle)*um + np.cos(angle)*vm, c.n/2 + np.cos(angle)*um - np.sin(angle)*vm
-    period, depth, across = c.rng.uniform(2.5, 9), c.rng.uniform(0, .45) * (c.rng.random() < .7), c.rng.random() < .5
+    y = c.n/2 + np.sin(angle)*um + np.cos(angle)*vm
+    x = c.n/2 + np.cos(angle)*um - np.sin(angle)*vm
+    period = c.rng.uniform(2.5, 9)
+    depth = c.rng.uniform(0, .45) * (c.rng.random() < .7)
+    across = c.rng.random() < .5
     if (p := c.patch(y, x, np.hypot(u1 - u0, v1 - v0)/2)) is None: return
     where, dy, dx = p
     u, v = _turn(dy, dx, angle)
     edge = c.rng.uniform(.3, 1.5) / c.metres
     inside = (abs(u) < np.float32((u1 - u0)/2 - edge)) & (abs(v) < np.float32((v1 - v0)/2 - edge))
     c.label[where][inside] = c.add(material)
-    if depth: c.rows[where][inside] = (np.float32(depth/2) * (1 + np.sin((u if across else v) * np.float32(2*np.pi/period))))[inside]
+    if depth:
+        wave = np.sin((u if across else v) * np.float32(2*np.pi/period))
+        c.rows[where][inside] = (np.float32(depth/2) * (1 + wave))[inside]
 
 # %% ../nbs/lib/04_scenes.ipynb #c029
-def paint_water(c:Canvas, material:str, shore:str, share:float # of the scene under water, for a lake or a coast
-               ) -> None:
-    "A lake (below a level of a smooth field) or a river (near a meandering line), with a shore."
+def paint_water(c:Canvas, material:str, shore:str, share:float) -> None:
+    "A lake (where a smooth field is low) or a river (near a meandering line) on a `share` of the scene, and its shore."
     f = power_noise(c.rng, c.n, 2.2)
     if c.rng.random() < .5:
         yy, xx = np.mgrid[:c.n, :c.n].astype(np.float32) - np.float32(c.n/2)
@@ -256,9 +279,8 @@ def paint_water(c:Canvas, material:str, shore:str, share:float # of the scene un
     c.rows[f < high] = 0
 
 # %% ../nbs/lib/04_scenes.ipynb #c031
-def paint_roads(c:Canvas, angle:float, spacing:float # metres between parallel streets
-               ) -> None:
-    "Two families of parallel streets and one winding road, some with a white line."
+def paint_roads(c:Canvas, angle:float, spacing:float) -> None:
+    "Two families of parallel streets, `spacing` metres apart, and one winding road, some with a white line."
     yy, xx = (g.astype(np.float32) - np.float32(c.n/2) for g in np.mgrid[:c.n, :c.n])
     for turn in (0, np.pi/2):
         u, v = _turn(yy, xx, angle + turn)
@@ -267,22 +289,26 @@ def paint_roads(c:Canvas, angle:float, spacing:float # metres between parallel s
             paint_street(c, v - np.float32(at), c.rng.uniform(3, 9) / c.metres)
             at += spacing / c.metres * np.exp(c.rng.normal(0, .35))
     u, v = _turn(yy, xx, c.rng.uniform(0, np.pi))
-    paint_street(c, v + np.float32(c.rng.uniform(-.4, .4)*c.n) + np.float32(c.rng.uniform(.02, .1)*c.n)*np.sin(u*np.float32(c.rng.uniform(3, 8)/c.n)), c.rng.uniform(5, 14) / c.metres)
+    beside, swing, bends = c.rng.uniform(-.4, .4), c.rng.uniform(.02, .1), c.rng.uniform(3, 8)
+    off = v + np.float32(beside*c.n) + np.float32(swing*c.n)*np.sin(u*np.float32(bends/c.n))
+    paint_street(c, off, c.rng.uniform(5, 14) / c.metres)
 
 
 def paint_street(c:Canvas, off:np.ndarray, width:float) -> None:
     "All pixels within half a width of a line; `off` is the signed distance from it."
     away = abs(off)
-    if c.rng.random() < .4: c.label[away < np.float32(width/2 + 1.5/c.metres)] = c.add(c.rng.choice(["concrete_old", "paving_red", "gravel", "grass_stressed"]))
+    if c.rng.random() < .4:
+        side = c.rng.choice(["concrete_old", "paving_red", "gravel", "grass_stressed"])
+        c.label[away < np.float32(width/2 + 1.5/c.metres)] = c.add(side)
     near = away < np.float32(width/2)
     c.label[near] = c.add(c.rng.choice(["asphalt_old", "asphalt_new", "concrete_old", "gravel"], p=[.5, .25, .15, .1]))
     c.rows[near], c.street[near] = 0, True
     if c.rng.random() < .3: c.label[away < np.float32(.12 / c.metres) + np.float32(.3)] = c.add("roof_white")
 
 # %% ../nbs/lib/04_scenes.ipynb #c032
-def paint_building(c:Canvas, y:float, x:float, long:float, short:float, height:float, angle:float, material:str, gable:float # roof slope in radians, 0 = flat
-                  ) -> None:
-    "Shadow first, then the roof: sizes and height in PAN pixels."
+def paint_building(c:Canvas, y:float, x:float, long:float, short:float, height:float,
+    angle:float, material:str, gable:float) -> None:
+    "Shadow first, then the roof: sizes and height in PAN pixels, `gable` the roof's slope in radians (0 = flat)."
     cast = height * c.tan
     if (p := c.patch(y, x, np.hypot(long, short)/2 + cast)) is None: return
     where, dy, dx = p
@@ -303,24 +329,31 @@ def _meets(u, v, su, sv, half_u, half_v, length):
     for at, step, half in ((u, su, half_u), (v, sv, half_v)):
         step = np.float32(step if abs(step) > 1e-4 else 1e-4)
         a, b = (-half - at)/step, (half - at)/step
-        enter, leave = np.maximum(enter, np.minimum(a, b)), np.minimum(leave, np.maximum(a, b))
+        enter = np.maximum(enter, np.minimum(a, b))
+        leave = np.minimum(leave, np.maximum(a, b))
     return enter < leave
 
 # %% ../nbs/lib/04_scenes.ipynb #c033
-def paint_town(c:Canvas, angle:float, cover:float, sizes:tuple[float, float], heights:tuple[float, float], roofs:list[str]) -> None:
-    "Buildings along the streets' directions until about `cover` of the area is roof, low ones first; sizes and heights in metres."
+def paint_town(c:Canvas, angle:float, cover:float, sizes:tuple[float, float], heights:tuple[float, float],
+    roofs:list[str]) -> None:
+    "Buildings along the streets until about `cover` of the area is roof, low ones first; sizes and heights in metres."
     area, todo = cover * (c.n * c.metres)**2, []
     while area > 0:
         long = power_law(c.rng, 1, *sizes, 2.2)[0]
-        short, tall = long * c.rng.uniform(.4, 1), min(heights[1], heights[0] * np.exp(abs(c.rng.normal(0, .6))) * (long/sizes[0])**.4)
-        todo.append((tall, long, short)); area -= long * short
+        short = long * c.rng.uniform(.4, 1)
+        tall = min(heights[1], heights[0] * np.exp(abs(c.rng.normal(0, .6))) * (long/sizes[0])**.4)
+        todo.append((tall, long, short))
+        area -= long * short
     for tall, long, short in sorted(todo):
         y, x = c.rng.uniform(0, c.n, 2)
         if c.kind(y, x) in ("street", "water"): continue
         small = long < 22 and c.rng.random() < .65
-        turn = angle + c.rng.choice([0, np.pi/2]) + c.rng.normal(0, .03) + (c.rng.uniform(0, np.pi) if c.rng.random() < .08 else 0)
-        paint_building(c, y, x, long/c.metres, short/c.metres, tall/c.metres, turn, c.rng.choice(roofs), c.rng.uniform(.2, .6) if small else 0.)
-        if not small: paint_gear(c, y, x, long/c.metres, short/c.metres, turn)
+        turn = angle + c.rng.choice([0, np.pi/2]) + c.rng.normal(0, .03)
+        turn += c.rng.uniform(0, np.pi) if c.rng.random() < .08 else 0
+        roof, gable = c.rng.choice(roofs), c.rng.uniform(.2, .6) if small else 0.
+        long, short, tall = long/c.metres, short/c.metres, tall/c.metres
+        paint_building(c, y, x, long, short, tall, turn, roof, gable)
+        if not small: paint_gear(c, y, x, long, short, turn)
 
 
 def paint_gear(c:Canvas, y:float, x:float, long:float, short:float, angle:float) -> None:
@@ -328,34 +361,39 @@ def paint_gear(c:Canvas, y:float, x:float, long:float, short:float, angle:float)
     for _ in range(min(c.rng.poisson(long * short * c.metres**2 / 60), 12)):
         u, v, s = c.rng.uniform(-.4, .4)*long, c.rng.uniform(-.4, .4)*short, c.rng.uniform(1, 3) / c.metres
         yy, xx = y + np.sin(angle)*u + np.cos(angle)*v, x + np.cos(angle)*u - np.sin(angle)*v
-        paint_building(c, yy, xx, s, s*c.rng.uniform(.5, 1), c.rng.uniform(.5, 2.5)/c.metres, angle, c.rng.choice(["metal_grey", "concrete_new", "slate", "roof_white", "concrete_old"]), 0.)
+        short_side, tall = s*c.rng.uniform(.5, 1), c.rng.uniform(.5, 2.5)/c.metres
+        material = c.rng.choice(["metal_grey", "concrete_new", "slate", "roof_white", "concrete_old"])
+        paint_building(c, yy, xx, s, short_side, tall, angle, material, 0.)
 
 # %% ../nbs/lib/04_scenes.ipynb #c035
 def paint_tree(c:Canvas, y:float, x:float, r:float, material:str, label:int|None=None) -> None:
     "A dome-shaped crown of radius `r` pixels and its shadow."
-    cast = np.float32(1.6 * r * c.tan)  # a tree about as high as 1.6 radii above the place where its shadow falls
+    cast = np.float32(1.6 * r * c.tan)  # a tree stands about 1.6 radii above the place where its shadow falls
     if (p := c.patch(y, x, r)) is None: return
     if q := c.patch(*(np.array([y, x]) - cast*c.towards), r):
         where, dy, dx = q
         s = dy**2 + dx**2 < np.float32(r*r)
-        c.sun[where][s] *= np.float32(.25); c.sky[where][s] *= np.float32(.75)
+        c.sun[where][s] *= np.float32(.25)
+        c.sky[where][s] *= np.float32(.75)
     where, dy, dx = p
     d2 = (dy**2 + dx**2) / np.float32(r*r)
     dome = d2 < 1
-    facing = (dy*np.float32(c.towards[0]) + dx*np.float32(c.towards[1])) / np.float32(r) * np.float32(c.tan) + np.sqrt(np.maximum(1 - d2, 0))
-    c.label[where][dome], c.sky[where][dome], c.rows[where][dome] = (c.add(material) if label is None else label), np.float32(.9), 0
+    tilt = (dy*np.float32(c.towards[0]) + dx*np.float32(c.towards[1])) / np.float32(r) * np.float32(c.tan)
+    facing = tilt + np.sqrt(np.maximum(1 - d2, 0))
+    c.label[where][dome] = c.add(material) if label is None else label
+    c.sky[where][dome], c.rows[where][dome] = np.float32(.9), 0
     c.sun[where][dome] = np.clip(.35 + .65*facing, .15, 1.6)[dome]
 
 
-def paint_trees(c:Canvas, count:int, clumped:float, choices:list[str], radii:tuple[float, float]=(1.2, 5.) # metres
-               ) -> None:
-    "Trees of power-law sizes, `clumped` (0…1) into woods; none on roofs, roads or water."
+def paint_trees(c:Canvas, count:int, clumped:float, choices:list[str], radii:tuple[float, float]=(1.2, 5.)) -> None:
+    "Trees of power-law sizes (`radii` in metres), `clumped` (0…1) into woods; none on roofs, roads or water."
     wood = power_noise(c.rng, c.n, 1.8)
     limit = np.quantile(wood, clumped * .85)
     kinds = c.rng.choice(choices, 6)
     spots = c.rng.uniform(0, c.n, (count, 2))
     for (y, x), r, m in zip(spots, power_law(c.rng, count, *radii, 2.), c.rng.choice(kinds, count)):
-        if wood[int(y), int(x)] < limit and c.rng.random() > .06 or c.kind(y, x) in ("street", "roof", "small", "water"): continue
+        if wood[int(y), int(x)] < limit and c.rng.random() > .06: continue
+        if c.kind(y, x) in ("street", "roof", "small", "water"): continue
         paint_tree(c, y, x, r/c.metres, m)
 
 
@@ -363,8 +401,10 @@ def paint_cars(c:Canvas, angle:float, count:int) -> None:
     "Cars where the ground is paved, in the streets' directions."
     for y, x in c.rng.uniform(0, c.n, (count, 2)):
         if c.kind(y, x) not in ("street", "paved"): continue
-        m = c.rng.choice(["car_dark", "metal_grey", "roof_white", "paint_red", "paint_blue", "slate"], p=[.3, .25, .2, .08, .07, .1])
-        paint_building(c, y, x, 4.4/c.metres, 1.8/c.metres, 1.4/c.metres, angle + c.rng.choice([0, np.pi/2]), m, 0.)
+        paints = ["car_dark", "metal_grey", "roof_white", "paint_red", "paint_blue", "slate"]
+        m = c.rng.choice(paints, p=[.3, .25, .2, .08, .07, .1])
+        turn = angle + c.rng.choice([0, np.pi/2])
+        paint_building(c, y, x, 4.4/c.metres, 1.8/c.metres, 1.4/c.metres, turn, m, 0.)
 
 # %% ../nbs/lib/04_scenes.ipynb #c037
 @dataclass(frozen=True)
@@ -372,7 +412,8 @@ class Landscape:
     "What a sort of scene is made of."
     ground: tuple[str, ...]                    # natural materials
     fields: float = 0.                         # smallest parcel in metres, 0 = none
-    crops: tuple[str, ...] = ("crop_green", "crop_young", "crop_ripe", "soil_loam", "soil_dark", "grass_stressed", "grass_lush")
+    crops: tuple[str, ...] = ("crop_green", "crop_young", "crop_ripe",
+        "soil_loam", "soil_dark", "grass_stressed", "grass_lush")
     water: float = 0.                          # chance of water
     streets: float = 0.                        # metres between streets, 0 = none
     cover: float = 0.                          # share of roofs
@@ -383,15 +424,31 @@ class Landscape:
 
 
 LANDSCAPES = dict(
-    city=Landscape(("asphalt_old", "concrete_old", "asphalt_new", "gravel", "paving_red", "grass_stressed", "concrete_new"), streets=70, cover=.55, sizes=(8, 70), heights=(6, 40), trees=350, clumped=.2, water=.15),
-    suburb=Landscape(("grass_lush", "grass_stressed", "soil_loam", "grass_dry", "gravel", "shrub", "concrete_old"), streets=60, cover=.25, sizes=(5, 25), trees=700, clumped=.2, water=.15),
-    farmland=Landscape(("grass_lush", "grass_stressed", "grass_dry", "soil_loam", "shrub"), fields=35, streets=260, cover=.02, trees=250, water=.25),
-    forest=Landscape(("litter", "grass_stressed", "shrub", "soil_dark"), trees=2600, clumped=.35, water=.35),
-    industry=Landscape(("asphalt_old", "concrete_old", "gravel", "soil_loam", "concrete_new", "grass_dry"), streets=130, cover=.35, sizes=(10, 120), heights=(4, 18), trees=150, water=.2),
-    dryland=Landscape(("soil_loam", "soil_red", "sand_dry", "grass_dry", "shrub", "limestone", "gravel"), fields=60, crops=("soil_red", "soil_loam", "sand_dry", "crop_young", "grass_dry", "crop_green"), streets=150, cover=.1, sizes=(5, 30), trees=450, clumped=.3, water=.1),
-    highland=Landscape(("snow", "grass_dry", "gravel", "limestone", "litter", "grass_stressed"), streets=400, cover=.01, trees=700, clumped=.7, water=.2),
+    city=Landscape(
+        ("asphalt_old", "concrete_old", "asphalt_new", "gravel", "paving_red", "grass_stressed", "concrete_new"),
+        streets=70, cover=.55, sizes=(8, 70), heights=(6, 40), trees=350, clumped=.2, water=.15),
+    suburb=Landscape(
+        ("grass_lush", "grass_stressed", "soil_loam", "grass_dry", "gravel", "shrub", "concrete_old"),
+        streets=60, cover=.25, sizes=(5, 25), trees=700, clumped=.2, water=.15),
+    farmland=Landscape(
+        ("grass_lush", "grass_stressed", "grass_dry", "soil_loam", "shrub"),
+        fields=35, streets=260, cover=.02, trees=250, water=.25),
+    forest=Landscape(
+        ("litter", "grass_stressed", "shrub", "soil_dark"),
+        trees=2600, clumped=.35, water=.35),
+    industry=Landscape(
+        ("asphalt_old", "concrete_old", "gravel", "soil_loam", "concrete_new", "grass_dry"),
+        streets=130, cover=.35, sizes=(10, 120), heights=(4, 18), trees=150, water=.2),
+    dryland=Landscape(
+        ("soil_loam", "soil_red", "sand_dry", "grass_dry", "shrub", "limestone", "gravel"),
+        crops=("soil_red", "soil_loam", "sand_dry", "crop_young", "grass_dry", "crop_green"),
+        fields=60, streets=150, cover=.1, sizes=(5, 30), trees=450, clumped=.3, water=.1),
+    highland=Landscape(
+        ("snow", "grass_dry", "gravel", "limestone", "litter", "grass_stressed"),
+        streets=400, cover=.01, trees=700, clumped=.7, water=.2),
 )
-ROOFS = ("tile_red", "tile_brown", "slate", "metal_grey", "metal_rust", "roof_white", "paint_blue", "paint_green", "paint_red", "plastic_film", "concrete_old", "concrete_new", "gravel", "asphalt_new")
+ROOFS = ("tile_red", "tile_brown", "slate", "metal_grey", "metal_rust", "roof_white", "paint_blue", "paint_green",
+    "paint_red", "plastic_film", "concrete_old", "concrete_new", "gravel", "asphalt_new")
 TREES = ("tree_broadleaf", "tree_olive", "tree_conifer", "shrub")
 
 # %% ../nbs/lib/04_scenes.ipynb #c038
@@ -400,7 +457,10 @@ def paint(c:Canvas, l:Landscape) -> None:
     rng, angle, share = c.rng, c.rng.uniform(0, np.pi), (c.n/512)**2
     paint_ground(c, l.ground)
     if l.fields: paint_fields(c, angle, l.crops, l.fields)
-    if rng.random() < l.water: paint_water(c, rng.choice(["water_clear", "water_turbid", "water_green"]), rng.choice(["sand_wet", "sand_dry", "gravel", "soil_dark", "grass_lush"]), rng.uniform(.05, .35))
+    if rng.random() < l.water:
+        water = rng.choice(["water_clear", "water_turbid", "water_green"])
+        shore = rng.choice(["sand_wet", "sand_dry", "gravel", "soil_dark", "grass_lush"])
+        paint_water(c, water, shore, rng.uniform(.05, .35))
     if l.streets: paint_roads(c, angle, l.streets)
     if l.cover: paint_town(c, angle, l.cover, l.sizes, l.heights, rng.choice(ROOFS, 8))
     paint_trees(c, rng.poisson(l.trees * share), l.clumped, TREES)
@@ -424,14 +484,15 @@ def finish(c:Canvas, air:Air, kind:str) -> Scene:
 
 def draw_scene(seed:int,      # Any non-negative integer
                size:int=128,  # Side on the MS grid; the scene is drawn on 4 × size
-               kind:str|None=None,# One of `LANDSCAPES`; None = chance
+               kind:str|None=None, # One of `LANDSCAPES`; None = chance
                materials:Materials|None=None # What things are made of; None = the package's `read_spectra()`
               ) -> Scene:
     "Draw a scene; the seed alone decides it. ValueError for a bad size, seed or kind."
     if size < 8: raise ValueError(f"size {size} is too small for a scene; use at least 8 (MS pixels)")
     seed = operator.index(seed)  # TypeError for 1.5, which would silently be another seed's scene
     if seed < 0: raise ValueError(f"the seed must not be negative, got {seed}")
-    if kind is not None and kind not in LANDSCAPES: raise ValueError(f"unknown landscape {kind!r}; known: {', '.join(LANDSCAPES)}")
+    if kind is not None and kind not in LANDSCAPES:
+        raise ValueError(f"unknown landscape {kind!r}; known: {', '.join(LANDSCAPES)}")
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0]))
     chosen = rng.choice(list(LANDSCAPES), p=[.29, .22, .15, .1, .12, .09, .03])
     kind, air = kind or str(chosen), draw_air(rng)
@@ -445,7 +506,9 @@ def response(sensor:str|Sensor # A sensor or its name
     "Weights that turn a spectrum into band values; ValueError for a band outside 400–1050 nm."
     bands = [*get_sensor(sensor).bands, get_sensor(sensor).pan]
     for b in bands:
-        if b.high < WAVELENGTHS[0] + 10 or b.low > WAVELENGTHS[-1] - 10: raise ValueError(f"band {b.name} ({b.low}–{b.high} nm) lies outside the simulated {WAVELENGTHS[0]:.0f}–{WAVELENGTHS[-1]:.0f} nm")
+        if b.high < WAVELENGTHS[0] + 10 or b.low > WAVELENGTHS[-1] - 10:
+            simulated = f"{WAVELENGTHS[0]:.0f}–{WAVELENGTHS[-1]:.0f} nm"
+            raise ValueError(f"band {b.name} ({b.low}–{b.high} nm) lies outside the simulated {simulated}")
     edge = lambda d: 1 / (1 + np.exp(-d/4.))
     w = np.stack([edge(WAVELENGTHS - b.low) * edge(b.high - WAVELENGTHS) for b in bands])
     w = w * WAVELENGTHS**-5. / np.expm1(1.438777e7 / (WAVELENGTHS * 5772))  # Planck: c2 in nm K
@@ -461,7 +524,9 @@ def radiance(scene:Scene, sensor:str|Sensor) -> np.ndarray: # (bands + 1, H, W) 
     sun, dim = scene.gain * scene.sun, scene.gain * scene.sky
     out = np.empty((len(w), *scene.label.shape), np.float32)
     for b, p in enumerate(w @ path):
-        out[b] = sun * (a[b].take(scene.label) + scene.mix*d[b].take(scene.label)) + dim * (a_sky[b].take(scene.label) + scene.mix*d_sky[b].take(scene.label)) + np.float32(p)
+        lit = a[b].take(scene.label) + scene.mix*d[b].take(scene.label)
+        shaded = a_sky[b].take(scene.label) + scene.mix*d_sky[b].take(scene.label)
+        out[b] = sun*lit + dim*shaded + np.float32(p)
     return out * np.float32(scene.air.exposure)
 
 # %% ../nbs/lib/04_scenes.ipynb #c047
@@ -477,7 +542,7 @@ def draw_centres(sensor:str|Sensor, rng:np.random.Generator) -> np.ndarray: # (b
 # %% ../nbs/lib/04_scenes.ipynb #c050
 def sample_ms(x:np.ndarray,        # (bands, 4h, 4w) on the PAN grid
               sensor:str|Sensor,   # For the MTF gains
-              centres:np.ndarray|None=None # (bands, 2) of MS pixel 0, in PAN pixels; None = 2, as the benchmark decimates
+              centres:np.ndarray|None=None # (bands, 2) of MS pixel 0, in PAN pixels; None = 2, the benchmark's
              ) -> np.ndarray:      # (bands, h, w)
     "`decimate(mtf_blur(x))` with any pixel centres, computed in the Fourier domain."
     h, w = x.shape[1:]
@@ -512,20 +577,22 @@ def digitise(x:np.ndarray,              # Share of full scale
 # %% ../nbs/lib/04_scenes.ipynb #c057
 def observe(scene:Scene, sensor:str|Sensor, seed:int=0 # For registration and noise
            ) -> dict[str, np.ndarray]:
-    "What a satellite delivers of a scene: `ms` (bands, size, size) and `pan` (1, 4 size, 4 size), uint16 digital numbers."
+    "What a satellite delivers of a scene: `ms` (bands, size, size) and `pan` (1, 4 size, 4 size) in uint16."
     s = get_sensor(sensor)
     x = radiance(scene, s)
     rng = np.random.default_rng(np.random.SeedSequence([int(seed), 1, *s.name.encode()]))
-    return dict(ms=digitise(sample_ms(x[:-1], s, draw_centres(s, rng)), rng, s.full_scale), pan=digitise(sample_pan(x[-1], s), rng, s.full_scale)[None])
+    ms = digitise(sample_ms(x[:-1], s, draw_centres(s, rng)), rng, s.full_scale)
+    pan = digitise(sample_pan(x[-1], s), rng, s.full_scale)
+    return dict(ms=ms, pan=pan[None])
 
 
 def simulate(sensor:str|Sensor, # Who looks
              seed:int,          # Decides the scene; the same for every sensor
              size:int=128,      # Side on the MS grid
-             kind:str|None=None,# One of `LANDSCAPES`; None = chance
+             kind:str|None=None, # One of `LANDSCAPES`; None = chance
              materials:Materials|None=None # As `draw_scene`
             ) -> dict[str, np.ndarray]:
-    "One simulated acquisition: dict of `ms` (bands, size, size) and `pan` (1, 4 size, 4 size), uint16. ValueError as `draw_scene`."
+    "One simulated acquisition: `ms` (bands, size, size), `pan` (1, 4 size, 4 size), uint16; errors as `draw_scene`."
     return observe(draw_scene(seed, size, kind, materials), sensor, seed)
 
 # %% ../nbs/lib/04_scenes.ipynb #c061
@@ -536,7 +603,8 @@ def simulate_many(sensor:str|Sensor,  # Who looks
                   progress:bool=True  # A bar; TQDM_MININTERVAL sets how often it is drawn
                  ) -> Iterator[dict[str, np.ndarray]]:
     "Yield `simulate(sensor, seed, size)` for every seed, in order, the same bytes for any number of workers."
-    yield from run_many(partial(simulate, sensor, size=size), seeds, workers, progress, f"simulate {get_sensor(sensor).name}")
+    one = partial(simulate, sensor, size=size)
+    yield from run_many(one, seeds, workers, progress, f"simulate {get_sensor(sensor).name}")
 
 
 def run_many(f, items:list, workers:int=2, progress:bool=True, desc:str="") -> Iterator:
@@ -547,6 +615,9 @@ def run_many(f, items:list, workers:int=2, progress:bool=True, desc:str="") -> I
         yield from bar(map(f, items))
         return
     try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool: yield from bar(pool.map(f, items))
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=spawn) as pool: yield from bar(pool.map(f, items))
     except BrokenProcessPool as e:
-        raise RuntimeError(f"{desc or 'run_many'}: a worker process died or could not start (out of memory? a script without `if __name__ == \"__main__\"`?); try workers=1") from e
+        cause = 'out of memory? a script without `if __name__ == "__main__"`?'
+        message = f"{desc or 'run_many'}: a worker process died or could not start ({cause}); try workers=1"
+        raise RuntimeError(message) from e

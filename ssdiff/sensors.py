@@ -32,7 +32,7 @@ class Sensor:
     mtf_ms:tuple[float, ...] # MTF gain of each band at the MS Nyquist frequency, in (0, 1)
     mtf_pan:float # MTF gain of PAN at the MS Nyquist frequency of a ratio-4 pair
     full_scale:int # largest digital number
-    bits:int # bits a pixel
+    bits:int # bits of a pixel
     gsd_ms:float # ground sampling distance of MS in m, at nadir
     gsd_pan:float # the same of PAN
     source:str # where the figures come from
@@ -41,8 +41,11 @@ class Sensor:
     def n_bands(self) -> int: return len(self.bands)
 
     def first(self, n:int) -> "Sensor":
-        "The sensor that has only the first `n` bands, said outright where `fit_sensor` would warn; ValueError unless 1 <= n <= `n_bands`."
-        if not 1 <= n <= self.n_bands: raise ValueError(f"{self.name} has {self.n_bands} bands; cannot take its first {n}")
+        """The sensor that has only the first `n` bands, on purpose and so without the warning of `fit_sensor`
+
+        ValueError unless 1 <= n <= `n_bands`."""
+        if not 1 <= n <= self.n_bands:
+            raise ValueError(f"{self.name} has {self.n_bands} bands; cannot take its first {n}")
         return replace(self, name=f"{self.name}[:{n}]", bands=self.bands[:n], mtf_ms=self.mtf_ms[:n])
 
 # %% ../nbs/lib/00_sensors.ipynb #cell-011
@@ -68,29 +71,39 @@ def _check_row(path, line:int, raw:dict) -> _Row:
     except ValidationError as e:
         bad = e.errors()[0]
         raise ValueError(f"{path}, line {line}, column {bad['loc'][0]}: {bad['msg']}") from None
-    if not row.low_nm < row.centre_nm < row.high_nm: raise ValueError(f"{path}, line {line}: need low_nm < centre_nm < high_nm")
-    if row.full_scale >= 2**row.bits: raise ValueError(f"{path}, line {line}: full_scale {row.full_scale} does not fit into {row.bits} bits")
+    if not row.low_nm < row.centre_nm < row.high_nm:
+        raise ValueError(f"{path}, line {line}: need low_nm < centre_nm < high_nm")
+    if row.full_scale >= 2**row.bits:
+        raise ValueError(f"{path}, line {line}: full_scale {row.full_scale} does not fit into {row.bits} bits")
     return row
 
 # %% ../nbs/lib/00_sensors.ipynb #cell-015
 def _build_sensor(path, name:str, rows:list) -> Sensor:
     "The sensor of its rows: exactly one of them `pan`, the others its bands in order."
     pans, bands = [r for r in rows if r.band == "pan"], [r for r in rows if r.band != "pan"]
-    if len(pans) != 1 or not bands: raise ValueError(f"{path}: sensor {name} needs one row 'pan' and at least one band, found {len(pans)} and {len(bands)}")
-    if len({(r.bits, r.full_scale) for r in rows}) > 1: raise ValueError(f"{path}: sensor {name} has rows with different bits or full_scale")
+    if len(pans) != 1 or not bands:
+        found = f"found {len(pans)} and {len(bands)}"
+        raise ValueError(f"{path}: sensor {name} needs one row 'pan' and at least one band, {found}")
+    if len({(r.bits, r.full_scale) for r in rows}) > 1:
+        raise ValueError(f"{path}: sensor {name} has rows with different bits or full_scale")
     if len({r.gsd_m for r in bands}) > 1: raise ValueError(f"{path}: sensor {name} has bands with different gsd_m")
     pan, b0 = pans[0], bands[0]
-    return Sensor(name, tuple(r.as_band() for r in bands), pan.as_band(), tuple(r.mtf_nyquist for r in bands), pan.mtf_nyquist,
-                  pan.full_scale, pan.bits, b0.gsd_m, pan.gsd_m, "; ".join(dict.fromkeys(r.source for r in rows)))
+    gains = tuple(r.mtf_nyquist for r in bands)
+    source = "; ".join(dict.fromkeys(r.source for r in rows))
+    return Sensor(name, tuple(r.as_band() for r in bands), pan.as_band(), gains, pan.mtf_nyquist,
+                  pan.full_scale, pan.bits, b0.gsd_m, pan.gsd_m, source)
 
 # %% ../nbs/lib/00_sensors.ipynb #cell-017
 def read_sensors(path) -> dict[str, Sensor]:
-    "The sensors of a CSV table with the columns of `tables/sensors.csv`; ValueError that names the place where the table is wrong."
+    """The sensors of a CSV table with the columns of `tables/sensors.csv`
+
+    ValueError that names the place where the table is wrong."""
     with open(path, newline="", encoding="utf-8") as f: raw = list(csv.DictReader(f))
     missing = [c for c in _Row.model_fields if not raw or c not in raw[0]]
     if missing: raise ValueError(f"{path}: missing column(s) {', '.join(missing)}, or no rows")
     rows = [_check_row(path, i, r) for i, r in enumerate(raw, start=2)]
-    return {n: _build_sensor(path, n, [r for r in rows if r.sensor == n]) for n in dict.fromkeys(r.sensor for r in rows)}
+    names = dict.fromkeys(r.sensor for r in rows)
+    return {n: _build_sensor(path, n, [r for r in rows if r.sensor == n]) for n in names}
 
 # %% ../nbs/lib/00_sensors.ipynb #cell-020
 SENSORS:dict[str, Sensor] = read_sensors(files("ssdiff")/"tables"/"sensors.csv")
@@ -100,7 +113,9 @@ _ALIASES = {"GEOEYE1": "GE1"} # the toolbox's spelling
 
 def get_sensor(sensor, # Name in any case, or a `Sensor`
               ) -> Sensor:
-    "The sensor of that name (the toolbox's `GeoEye1` is `GE1`); a `Sensor` passes through. ValueError names the known ones."
+    """The sensor of that name (the toolbox's `GeoEye1` is `GE1`); a `Sensor` passes through
+
+    ValueError names the known ones."""
     if isinstance(sensor, Sensor): return sensor
     name = sensor.upper() if isinstance(sensor, str) else None
     if (name := _ALIASES.get(name, name)) in SENSORS: return SENSORS[name]
@@ -115,5 +130,7 @@ def fit_sensor(sensor, # Name or `Sensor`
     s = get_sensor(sensor)
     if bands > s.n_bands: raise ValueError(f"{name} has {bands} bands but sensor {s.name} has {s.n_bands}")
     if bands == s.n_bands: return s
-    warnings.warn(f"{name} has {bands} band(s) but sensor {s.name} has {s.n_bands}; taking the sensor's first {bands}, as the toolbox does", stacklevel=3)
+    message = (f"{name} has {bands} band(s) but sensor {s.name} has {s.n_bands}; "
+               f"taking the sensor's first {bands}, as the toolbox does")
+    warnings.warn(message, stacklevel=3)
     return s.first(bands)

@@ -50,8 +50,10 @@ def windows(shape:tuple, # Rows and columns of the scene
             side:int,    # Of a window, a multiple of 4
            ) -> list:    # Boxes, row by row; those at the end are smaller
     "Cut a scene into windows."
-    if check_whole(side, "window", 32) % 4: raise ValueError(f"window must be a multiple of 4 and at least 32, got {side}")
-    return [Box(y, x, min(side, shape[0]-y), min(side, shape[1]-x)) for y in range(0, shape[0], side) for x in range(0, shape[1], side)]
+    if check_whole(side, "window", 32) % 4:
+        raise ValueError(f"window must be a multiple of 4 and at least 32, got {side}")
+    corners = [(y, x) for y in range(0, shape[0], side) for x in range(0, shape[1], side)]
+    return [Box(y, x, min(side, shape[0]-y), min(side, shape[1]-x)) for y, x in corners]
 
 # %% ../nbs/lib/40_sharpening.ipynb #40011
 _FAR = 200 # PAN pixels: farther away, no made-up pixel is seen by a valid one
@@ -91,12 +93,17 @@ class Scene:
     shape:tuple # Rows and columns, multiples of 4
     inner:Box   # Where PAN lies in it: all of it, or up to three pixels less at each side
     notes:list  # What had to be done to the images
-    def pan_part(self, rows:slice, cols:slice) -> tuple: raise NotImplementedError("(1,h,w) and valid (h,w), of pixels of PAN")
-    def ms_part(self, rows:slice, cols:slice) -> tuple: raise NotImplementedError("(B,h,w) and valid (h,w), of MS pixels of the scene")
+
+    def pan_part(self, rows:slice, cols:slice) -> tuple:
+        raise NotImplementedError("(1,h,w) and valid (h,w), of pixels of PAN")
+
+    def ms_part(self, rows:slice, cols:slice) -> tuple:
+        raise NotImplementedError("(B,h,w) and valid (h,w), of MS pixels of the scene")
 
     def _take(self, box):
         rows, cols = (_mirror(np.arange(a, a+n), size) for a, n, size in zip(box[:2], box[2:], self.shape))
-        pan, seen = _gather(self.pan_part, _mirror(rows-self.inner.y, self.inner.h), _mirror(cols-self.inner.x, self.inner.w))
+        own = _mirror(rows-self.inner.y, self.inner.h), _mirror(cols-self.inner.x, self.inner.w)
+        pan, seen = _gather(self.pan_part, *own)
         ms, known = _gather(self.ms_part, rows[::4]//4, cols[::4]//4)
         return ms, known, pan, seen
 
@@ -115,7 +122,8 @@ class Scene:
     def _here(self, box):
         "Where PAN itself is, not its mirror image."
         inside = lambda a, n, b, m: (np.arange(a, a+n) >= b) & (np.arange(a, a+n) < b+m)
-        return inside(box.y, box.h, self.inner.y, self.inner.h)[:, None] & inside(box.x, box.w, self.inner.x, self.inner.w)
+        rows = inside(box.y, box.h, self.inner.y, self.inner.h)
+        return rows[:, None] & inside(box.x, box.w, self.inner.x, self.inner.w)
 
 # %% ../nbs/lib/40_sharpening.ipynb #40014
 class ArrayScene(Scene):
@@ -208,13 +216,15 @@ class ClassicalMethod:
         m = self.scheme.measuring
         part = scene.read(box.grow(m))
         valid = torch.from_numpy(part.within(box).valid)[None, None]
-        return self.scheme.measure(*_tensors(part), self.sensor, 4, m, valid, scene.shape[0]*scene.shape[1]) if valid.any() else None
+        if not valid.any(): return None
+        return self.scheme.measure(*_tensors(part), self.sensor, 4, m, valid, scene.shape[0]*scene.shape[1])
 
     def prepare(self, scene:Scene, boxes:list, each, track) -> "ClassicalMethod":
         "The same method, knowing the scene."
         if not self.scheme.columns: return replace(self, known={})
         measured = track(each(partial(self.measure, scene), boxes), total=len(boxes), description="measuring")
-        return replace(self, known=self.scheme.conclude(reduce(add, (s for s in measured if s is not None)), scene.bands))
+        total = reduce(add, (s for s in measured if s is not None))
+        return replace(self, known=self.scheme.conclude(total, scene.bands))
 
     def sharpen(self, part:Part, box:Box, seed:int) -> np.ndarray: # (B,h,w) digital numbers
         "The window, sharpened."
@@ -225,7 +235,9 @@ def _tensors(part): return upsample23(torch.from_numpy(part.ms)[None]), torch.fr
 
 # %% ../nbs/lib/40_sharpening.ipynb #40020b
 def _brightness(scene, box):
-    "Of PAN, of its means over 4×4 pixels and of MS, where there is data: how many, and per band their sum, their squares' sum, the smallest and the largest; None if there is none."
+    """How many pixels with data there are, and per band their sum, their squares' sum, the smallest and the largest
+
+    Of PAN, of its means over 4×4 pixels, and of MS. None if no pixel has data."""
     part = scene.read(box)
     blocks = lambda x: x.reshape(-1, box.h//4, 4, box.w//4, 4)
     known = blocks(part.valid).all((0, 2, 4))
@@ -256,7 +268,9 @@ _LMS = 40 # PAN pixels that the interpolation of MS looks around
 class _Full:
     "A network that only sees full batches."
     def __init__(self, net, batch): self.net, self.batch = net, batch
-    def __call__(self, *images): return self.net(*(torch.cat([x, x[-1:].expand(self.batch - len(x), *x.shape[1:])]) for x in images))[:len(images[0])]
+    def __call__(self, *images):
+        full = lambda x: torch.cat([x, x[-1:].expand(self.batch - len(x), *x.shape[1:])])
+        return self.net(*map(full, images))[:len(images[0])]
 
 @dataclass(frozen=True)
 class NetworkMethod:
@@ -276,7 +290,9 @@ class NetworkMethod:
 
     @property
     def label(self) -> str:
-        facts = [type(self.net).__name__, *([f"{self.steps} step{'s'*(self.steps > 1)}"] if self.random else []), *(["adapted"] if "adapted" in getattr(self.net, "meta", {}) else [])]
+        facts = [type(self.net).__name__]
+        if self.random: facts.append(f"{self.steps} step{'s'*(self.steps > 1)}")
+        if "adapted" in getattr(self.net, "meta", {}): facts.append("adapted")
         return ", ".join(facts)
 
     def around(self, box:Box) -> Box:
@@ -284,31 +300,38 @@ class NetworkMethod:
         return Box(y, x, h, w).grow(_LMS)
 
     def _cover(self, a, n, size):
-        "Start and length of the patches that touch a…a+n, but for those that the scene's first and last patch leave nothing to do."
+        """Start and length of the patches that touch a…a+n
+
+        Without those that the scene's first and last patch leave nothing to do."""
         stride = self.side - self.overlap
         first, last = (a - self.side)//stride + 1, (a + n - 1)//stride
         if size: first, last = max(first, 0), min(last, max(0, -((self.side - size)//stride)))
         return first*stride, (last - first)*stride + self.side
 
     def prepare(self, scene, boxes, each, track):
-        "The same method, knowing the scene's size, and its brightness and contrast if its network is to be spared them."
+        "The same method, knowing the scene's size, and its brightness and contrast if the network is spared them."
         diffusion = diffusion_of(self.net) if isinstance(self.net, SSDiff) else None
-        return replace(self, shape=scene.shape, units=scene_units(scene, self.sensor, diffusion, boxes, each, track) if diffusion and diffusion.normalise else self.units)
+        units = self.units
+        if diffusion and diffusion.normalise: units = scene_units(scene, self.sensor, diffusion, boxes, each, track)
+        return replace(self, shape=scene.shape, units=units)
 
     def sharpen(self, part:Part, box:Box, seed:int) -> np.ndarray: # (B,h,w) digital numbers
         "The window, sharpened."
         inner, own = part.box.grow(-_LMS), next(self.net.parameters())
         lms = upsample23(part.ms)[inner.inside(part.box)]
         core = part.within(inner)
-        images = {k: (torch.from_numpy(x)/self.sensor.full_scale)[None].to(own) for k, x in dict(pan=core.pan, lms=lms, ms=core.ms).items()}
+        numbers = dict(pan=core.pan, lms=lms, ms=core.ms)
+        images = {k: (torch.from_numpy(x)/self.sensor.full_scale)[None].to(own) for k, x in numbers.items()}
         fused = self._sample(images, inner, seed) if self.random else self._restore(images)
         return fused[0].double().cpu().numpy()[box.inside(inner)]*self.sensor.full_scale
 
     def _sample(self, images, inner, seed):
         "What a diffusion model makes of the patches, each from noise to image."
-        how = dict(steps=self.steps, seed=seed, origin=(inner.y, inner.x), window=self.side, overlap=self.overlap, blend="run", batch=self.batch, progress=False)
-        if isinstance(self.net, SSDiff): return diffusion_of(self.net).sample(_Full(self.net, self.batch), images["pan"], images["lms"], images["ms"], units=self.units, **how)
-        return self.net.restore(images["pan"], images["lms"], images["ms"], **how)
+        how = dict(steps=self.steps, seed=seed, origin=(inner.y, inner.x), progress=False,
+                   window=self.side, overlap=self.overlap, blend="run", batch=self.batch)
+        inputs = images["pan"], images["lms"], images["ms"]
+        if not isinstance(self.net, SSDiff): return self.net.restore(*inputs, **how)
+        return diffusion_of(self.net).sample(_Full(self.net, self.batch), *inputs, units=self.units, **how)
 
     def _restore(self, images):
         "What any other network makes of them."
@@ -325,10 +348,14 @@ def find_weights(name:str,    # Of a network
     if weights is not None:
         if Path(weights).is_file(): return Path(weights)
         raise FileNotFoundError(f"no weights at {weights}")
-    own = Path(str(files("ssdiff")))/"weights"/(f"{bands}bands.safetensors" if name == "SSDiff" else f"{name}_{bands}bands.pth")
+    packaged = f"{bands}bands.safetensors" if name == "SSDiff" else f"{name}_{bands}bands.pth"
+    own = Path(str(files("ssdiff")))/"weights"/packaged
     if own.is_file(): return own
-    raise FileNotFoundError(f"this version of ssdiff brings no weights of {name} for {bands} bands; pass a file (weights=…, --weights …), such as results/weights/<sensor>/SSDiff.safetensors "
-                            f"that `make reproduce` writes, or choose a method that needs none: {', '.join(SCHEMES)}")
+    missing = (f"this version of ssdiff brings no weights of {name} for {bands} bands; "
+               "pass a file (weights=…, --weights …), "
+               "such as results/weights/<sensor>/SSDiff.safetensors that `make reproduce` writes, "
+               f"or choose a method that needs none: {', '.join(SCHEMES)}")
+    raise FileNotFoundError(missing)
 
 # %% ../nbs/lib/40_sharpening.ipynb #40025b
 STEPS, SPREAD = 1, 5  # Of SSDiff, unless told otherwise: for one sample, and for each of several
@@ -345,10 +372,12 @@ def get_method(name:str,        # Of a classical method or a network, in any cas
               ): # A method
     "The method of that name. ValueError names the known ones."
     known = {n.lower(): n for n in (*SCHEMES, "SSDiff", *names())}
-    if str(name).lower() not in known: raise ValueError(f"method {name!r} is unknown; known are {', '.join(known.values())}")
+    if str(name).lower() not in known:
+        raise ValueError(f"method {name!r} is unknown; known are {', '.join(known.values())}")
     name = known[name.lower()]
     if name in SCHEMES:
-        if weights is not None or steps is not None: raise ValueError(f"{name} has no weights and takes no steps; leave them out")
+        if weights is not None or steps is not None:
+            raise ValueError(f"{name} has no weights and takes no steps; leave them out")
         return ClassicalMethod(name, sensor)
     net = weights if isinstance(weights, torch.nn.Module) else _open_network(name, sensor, weights)
     return network_method(net, sensor, steps, device, batch, samples)
@@ -366,11 +395,16 @@ def network_method(net:torch.nn.Module, # SSDiff or a `Baseline`
                    samples:int=1,       # How often a diffusion model will be sampled
                   ) -> NetworkMethod:
     "The method that runs a network. ValueError if it is for other bands."
-    if net.bands != sensor.n_bands: raise ValueError(f"the weights are for {net.bands} bands but {sensor.name} has {sensor.n_bands}; pass others, or name the right sensor")
+    if net.bands != sensor.n_bands:
+        raise ValueError(f"the weights are for {net.bands} bands but {sensor.name} has {sensor.n_bands}; "
+                         "pass others, or name the right sensor")
     diffuses = isinstance(net, SSDiff) or net.method.diffusion
-    if not diffuses and steps is not None: raise ValueError(f"{type(net).__name__} is no diffusion model and takes no steps; leave them out")
+    if not diffuses and steps is not None:
+        raise ValueError(f"{type(net).__name__} is no diffusion model and takes no steps; leave them out")
     try: net = net.to(device).eval()
-    except (RuntimeError, AssertionError) as e: raise ValueError(f"device {device!r} cannot be used ({str(e).splitlines()[0]}); choose cpu, or another") from None
+    except (RuntimeError, AssertionError) as e:
+        why = str(e).splitlines()[0]
+        raise ValueError(f"device {device!r} cannot be used ({why}); choose cpu, or another") from None
     usual = NOISE_STEPS if not isinstance(net, SSDiff) else STEPS if samples == 1 else SPREAD
     steps = check_whole(usual if steps is None else steps, "steps") if diffuses else None
     overlap = usual_overlap(net.window)
@@ -386,7 +420,8 @@ def toy_network(bands:int=4, # B
         torch.manual_seed(seed)
         net = SSDiff(bands, window=window).eval()
         for p in net.parameters():
-            if p.ndim > 1 and not p.any(): torch.nn.init.kaiming_uniform_(p.data)  # starts as zero, and would let no noise through
+            # what starts as zero would let no noise through
+            if p.ndim > 1 and not p.any(): torch.nn.init.kaiming_uniform_(p.data)
     for p in (*net.head[-1].parameters(), *net.skip.parameters()): p.data.mul_(.05)
     return net
 
@@ -403,7 +438,8 @@ def as_dtype(image:np.ndarray,  # (B,h,w) float64
     image = image.clip(max(-full_scale, float(limits.min)), min(full_scale, float(limits.max)))
     image = (np.rint(image) if dtype.kind in "iu" else image).astype(dtype)
     if nodata is None: return image
-    step = np.nextafter(dtype.type(nodata), dtype.type(np.inf)) if dtype.kind == "f" else dtype.type(nodata + (1 if nodata < limits.max else -1))
+    if dtype.kind == "f": step = np.nextafter(dtype.type(nodata), dtype.type(np.inf))
+    else: step = dtype.type(nodata + (1 if nodata < limits.max else -1))
     return np.where(valid, np.where(image == nodata, step, image), dtype.type(nodata))
 
 # %% ../nbs/lib/40_sharpening.ipynb #40035
@@ -418,15 +454,17 @@ def sharpen_window(scene:Scene, method, seeds:range, finish, box:Box) -> Window:
     "One window, sampled once for every seed."
     part = scene.read(method.around(box))
     valid, mean, square = part.valid[box.inside(part.box)], np.zeros((scene.bands, box.h, box.w)), 0.
-    for k, seed in enumerate(seeds if valid.any() else (), 1): # Welford: no cancellation, and memory does not grow with the samples
+    # Welford: no cancellation, and memory does not grow with the samples
+    for k, seed in enumerate(seeds if valid.any() else (), 1):
         image = method.sharpen(part, box, seed)
         delta = image - mean
         mean = mean + delta/k
         square = square + delta*(image - mean)
-    deviation = np.where(valid, np.sqrt(square/(len(seeds) - 1)), np.nan).astype(np.float32) if len(seeds) > 1 else None
-    return Window(
-        box, finish(mean, valid), deviation if deviation is None else np.broadcast_to(deviation, mean.shape), valid
-    )
+    deviation = None
+    if len(seeds) > 1:
+        deviation = np.where(valid, np.sqrt(square/(len(seeds) - 1)), np.nan).astype(np.float32)
+        deviation = np.broadcast_to(deviation, mean.shape)
+    return Window(box, finish(mean, valid), deviation, valid)
 
 # %% ../nbs/lib/40_sharpening.ipynb #40036
 def sharpen_windows(scene:Scene,
@@ -439,10 +477,12 @@ def sharpen_windows(scene:Scene,
                     track=lambda it, **_: it, # Shows progress
                    ):                  # Iterator over `Window`
     "Sharpen a scene window by window."
-    if check_whole(samples, "samples") > 1 and not method.random: raise ValueError("samples needs a method that samples: SSDiff or PanDiff; leave it out")
+    if check_whole(samples, "samples") > 1 and not method.random:
+        raise ValueError("samples needs a method that samples: SSDiff or PanDiff; leave it out")
     boxes = windows(scene.shape, window or method.window)
     method = method.prepare(scene, boxes, each, track)
-    yield from track(each(partial(sharpen_window, scene, method, range(seed, seed+samples), finish), boxes), total=len(boxes), description="sharpening")
+    one = partial(sharpen_window, scene, method, range(seed, seed+samples), finish)
+    yield from track(each(one, boxes), total=len(boxes), description="sharpening")
 
 # %% ../nbs/lib/40_sharpening.ipynb #40037
 def sharpen_scene(scene:Scene,
@@ -459,10 +499,10 @@ def sharpen_scene(scene:Scene,
     holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, isinstance(method, NetworkMethod))
     if holes and nodata is None: nodata = spare_value(dtype)
     whole, shape = Box(0, 0, *scene.shape), (scene.bands, *scene.shape)
-    images, valid = (np.empty(shape, dtype), np.empty(shape, np.float32))[
-        : 2 if how.get("samples", 1) > 1 else 1
-    ], np.empty(scene.shape, bool)
-    for w in sharpen_windows(scene, method, partial(as_dtype, dtype=dtype, full_scale=sensor.full_scale, nodata=nodata), track=track, **how):
+    images, valid = [np.empty(shape, dtype)], np.empty(scene.shape, bool)
+    if how.get("samples", 1) > 1: images.append(np.empty(shape, np.float32))
+    finish = partial(as_dtype, dtype=dtype, full_scale=sensor.full_scale, nodata=nodata)
+    for w in sharpen_windows(scene, method, finish, track=track, **how):
         for x, part in zip((valid, *images), (w.valid, w.image, w.deviation)): x[w.box.inside(whole)] = part
     valid, image, *others = (x[scene.inner.inside(whole)] for x in (valid, *images))
     if holes and (masked or not np.isnan(nodata)):
@@ -523,7 +563,9 @@ def on_dask(scheduler:str # Address of a running scheduler, such as tcp://10.0.0
     try: from dask.distributed import Client
     except ImportError: raise ValueError("scheduler needs Dask; install it: pip install ssdiff[dask]") from None
     try: client = Client(scheduler, timeout=10)
-    except (OSError, ValueError) as e: raise OSError(f"no Dask scheduler answers at {scheduler}; start one (dask scheduler) and workers that see the same files (dask worker {scheduler})") from e
+    except (OSError, ValueError) as e:
+        cure = f"start one (dask scheduler) and workers that see the same files (dask worker {scheduler})"
+        raise OSError(f"no Dask scheduler answers at {scheduler}; {cure}") from e
     with client: yield partial(_each_on, client)
 
 # %% ../nbs/lib/40_sharpening.ipynb #40054
@@ -544,7 +586,8 @@ def sample_quality(scene:Scene,
 def _scores(scene, read, sensor, side, count) -> list:
     boxes = [b for b in windows(scene.shape, side) if (b.h, b.w) == (side, side)]
     order = np.random.default_rng(0).permutation(len(boxes))
-    good = (p for p in (scene.read(boxes[i].grow(_LMS)) for i in order[:5*count]) if p.within(p.box.grow(-_LMS)).valid.all())
+    parts = (scene.read(boxes[i].grow(_LMS)) for i in order[:5*count])
+    good = (p for p in parts if p.within(p.box.grow(-_LMS)).valid.all())
     return [s for p, _ in zip(good, range(count)) if (s := _hqnr(p, read, sensor)) is not None]
 
 def _hqnr(part, read, sensor):
@@ -552,9 +595,7 @@ def _hqnr(part, read, sensor):
     core = part.within(part.box.grow(-_LMS))
     if any(x.min() == x.max() for x in (*core.pan, *core.ms)): return None
     try:
-        score = hqnr(
-            read(core.box).astype(float), core.ms, upsample23(part.ms)[core.box.inside(part.box)], core.pan, sensor
-        )[2]
-    except ValueError:
-        return None
+        lms = upsample23(part.ms)[core.box.inside(part.box)]
+        score = hqnr(read(core.box).astype(float), core.ms, lms, core.pan, sensor)[2]
+    except ValueError: return None
     return score if np.isfinite(score) else None

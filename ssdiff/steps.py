@@ -15,13 +15,15 @@ from .sensors import get_sensor
 
 # %% ../nbs/lib/31_steps.ipynb #31005
 class Part:
-    "The first images of a data set, each cut to its upper left corner"
+    "The first images of a data set, each cut to its upper left corner."
     def __init__(self,
-                 data,       # `PanData`
-                 number:int, # How many of its images, if it has as many
-                 size:int,   # Side of what is kept of PAN, a multiple of 4
-                ): self.data, self.number, self.size = data, min(number, len(data)), size
+        data,       # `PanData`
+        number:int, # How many of its images, if it has as many
+        size:int,   # Side of what is kept of PAN, a multiple of 4
+    ): self.data, self.number, self.size = data, min(number, len(data)), size
+
     def __len__(self): return self.number
+
     def __getitem__(self, i):
         side = lambda k: self.size // 4 if k == "ms" else self.size
         return {k: x[:, :side(k), :side(k)] for k, x in self.data[i].items()}
@@ -29,15 +31,16 @@ class Part:
 # %% ../nbs/lib/31_steps.ipynb #31007
 INDICES = dict(SAM=0, ERGAS=0, Q2n=1, SCC=1, HQNR=1)  # and their ideal values
 
-def try_steps(net:torch.nn.Module, # SSDiff
-              sensor,              # Name or `Sensor`
-              reduced,             # Images with truth
-              full,                # Images without
-              counts:list,         # Numbers of steps
-              progress:bool=True,
-              **sampler,           # Of `Diffusion.sample`: method, spacing, seed
-             ) -> pd.DataFrame:    # A row a number of steps, a column an index: means over the images
-    "The indices of each number of steps"
+def try_steps(
+    net:torch.nn.Module, # SSDiff
+    sensor,              # Name or `Sensor`
+    reduced,             # Images with truth
+    full,                # Images without
+    counts:list,         # Numbers of steps
+    progress:bool=True,
+    **sampler,           # Of `Diffusion.sample`: method, spacing, seed
+) -> pd.DataFrame:       # One row per number of steps, one column per index: means over the images
+    "The indices of each number of steps."
     def one(n, data):
         method = network_method(net, sensor, steps=n, **sampler)
         return score_all(fuse_all(method, data, sensor, progress, f"{n} steps"), data, sensor).mean()
@@ -45,16 +48,17 @@ def try_steps(net:torch.nn.Module, # SSDiff
     return pd.DataFrame(rows).T[list(INDICES)].rename_axis("steps")
 
 # %% ../nbs/lib/31_steps.ipynb #31008b
-def try_samples(net:torch.nn.Module, # SSDiff
-                sensor,              # Name or `Sensor`
-                reduced,             # Images with truth
-                counts:list,         # Of how many samples the mean is tried
-                steps:int=10,        # Steps of each sample
-                progress:bool=True,
-                seed:int=0,          # Of the first sample; the others follow
-                **sampler,           # Of `Diffusion.sample`: method, spacing, eta
-               ) -> pd.DataFrame:    # A row a number of samples: indices, squared distances in shares²
-    "The indices of the mean of N samples, and how far it is from the truth and from the one-step estimate"
+def try_samples(
+    net:torch.nn.Module, # SSDiff
+    sensor,              # Name or `Sensor`
+    reduced,             # Images with truth
+    counts:list,         # Of how many samples the mean is tried
+    steps:int=10,        # Steps of each sample
+    progress:bool=True,
+    seed:int=0,          # Of the first sample; the others follow
+    **sampler,           # Of `Diffusion.sample`: method, spacing, eta
+) -> pd.DataFrame:       # One row per number of samples: indices, squared distances in shares²
+    "The indices of the mean of N samples, and how far it is from the truth and from the one-step estimate."
     def fused(n, seed):
         return fuse_all(network_method(net, sensor, steps=n, seed=seed, **sampler), reduced, sensor, progress)
 
@@ -70,44 +74,52 @@ def try_samples(net:torch.nn.Module, # SSDiff
     return pd.DataFrame({0: row(one), **rows}).T.rename_axis("samples")
 
 # %% ../nbs/lib/31_steps.ipynb #31010
-def distance(scores:pd.DataFrame, # A column an index, as `try_steps` returns it, or several of them one below the other
-            ) -> pd.Series:       # Of each row, the largest over its indices
-    "How far a row is from the best of every index, as a share of the best"
+def distance(
+    # One column per index, as `try_steps` returns it, or several such tables one below the other
+    scores:pd.DataFrame,
+) -> pd.Series:          # Of each row, the largest over its indices
+    "How far a row is from the best of every index, as a share of the best."
     best = pd.Series({k: scores[k].min() if ideal == 0 else scores[k].max() for k, ideal in INDICES.items()})
     return ((scores[list(INDICES)] - best).abs() / best).max(axis=1)
 
-def fewest(scores:pd.DataFrame, # With `steps` as a level of its index, or as the index
-           within:float=0.01,   # How far from the best is near enough
-          ):                    # The row's name
-    "The fewest steps that are near enough to the best; of several such rows, the nearest"
+def fewest(
+    scores:pd.DataFrame, # With `steps` as a level of its index, or as the index
+    within:float=0.01,   # How far from the best is near enough
+):                       # The row's name
+    "The fewest steps that are near enough to the best; of several such rows, the nearest."
     far = distance(scores)
     good = far[far <= max(within, far.min())]
     steps = good.index.get_level_values("steps")
     return good[steps == steps.min()].idxmin()
 
 # %% ../nbs/lib/31_steps.ipynb #31013
-def plot_steps(scores:pd.DataFrame, # With the levels `sampler` and `steps`
-               chosen:tuple=None,   # The row to mark
-              ) -> plt.Figure:
-    "One panel an index, one line a sampler, over the number of steps"
+def plot_steps(
+    scores:pd.DataFrame, # With the levels `sampler` and `steps`
+    chosen:tuple=None,   # The row to mark
+) -> plt.Figure:
+    "One panel per index, one line per sampler, over the number of steps."
     fig, axes = plt.subplots(1, len(INDICES), figsize=(3 * len(INDICES), 3), layout="constrained")
     for ax, (index, ideal) in zip(axes, INDICES.items()):
-        for name, rows in scores[index].groupby(level="sampler", sort=False): ax.semilogx(rows.index.get_level_values("steps"), rows, "o-", ms=3, lw=1, label=name)
+        for name, rows in scores[index].groupby(level="sampler", sort=False):
+            ax.semilogx(rows.index.get_level_values("steps"), rows, "o-", ms=3, lw=1, label=name)
         if chosen is not None: ax.plot(chosen[1], scores.loc[chosen, index], "ks", mfc="none", ms=9, label="chosen")
         ax.set(title=f"{index} (ideal {ideal})", xlabel="steps")
     axes[0].legend(fontsize="x-small")
     return fig
 
 # %% ../nbs/lib/31_steps.ipynb #31015
-def plot_samples(scores:pd.DataFrame, # As `try_samples` returns it
-                ) -> plt.Figure:
-    "Squared distances over 1/N, which are straight lines if the samples are right, and both laws"
+def plot_samples(
+    scores:pd.DataFrame, # As `try_samples` returns it
+) -> plt.Figure:
+    "Squared distances over 1/N, which are straight lines if the samples are right, and both laws."
     some, floor = scores[scores.index > 0], scores.truth[0]
     fig, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
     for column, label in dict(truth="to the truth", one_step="to the one-step estimate").items():
         line, = ax.plot(1 / some.index, some[column] / floor, "o", label=f"mean of N samples {label}")
         b, a = np.polyfit(1 / some.index, some[column] / floor, 1)
         ax.plot([0, 1], [a, a + b], "-", lw=1, color=line.get_color(), label=f"{a:.2f} + {b:.2f}/N")
-    ax.plot([0, 1], [1, 2], "k:", lw=1, label="1 + 1/N"); ax.plot([0, 1], [0, 1], "k:", lw=1, label="1/N")
-    ax.set(xlabel="1/N", ylabel="squared distance (one step to truth = 1)"); ax.legend(fontsize="xx-small")
+    ax.plot([0, 1], [1, 2], "k:", lw=1, label="1 + 1/N")
+    ax.plot([0, 1], [0, 1], "k:", lw=1, label="1/N")
+    ax.set(xlabel="1/N", ylabel="squared distance (one step to truth = 1)")
+    ax.legend(fontsize="xx-small")
     return fig

@@ -36,9 +36,13 @@ def prepare_dataset(
     folder = Path(results)/"datasets"/sensor
     if source == "simulated": files = prepare(sensor, folder, **scenes)
     else:
-        files = {split: find_file(real, sensor, split) for split in SPLITS if not (sensor == "WV2" and split in ("train", "valid"))}
+        splits = [split for split in SPLITS if not (sensor == "WV2" and split in ("train", "valid"))]
+        files = {split: find_file(real, sensor, split) for split in splits}
         for split, file in tqdm(files.items(), desc=f"checking {sensor}", unit="file"): check_file(file, sensor, split)
-    record = {split: dict(file=Path(os.path.relpath(file, folder)).as_posix(), images=len(PanData(file, sensor)), sha256=_sha256(file)) for split, file in files.items()}
+    def entry(file):
+        path = Path(os.path.relpath(file, folder)).as_posix()
+        return dict(file=path, images=len(PanData(file, sensor)), sha256=_sha256(file))
+    record = {split: entry(file) for split, file in files.items()}
     save_json(folder/"dataset.json", record)
     return record
 
@@ -49,7 +53,8 @@ def dataset_record(
 ) -> dict:                   # As `prepare_dataset` returns it
     "What `prepare_dataset` found."
     path = Path(results)/"datasets"/sensor/"dataset.json"
-    if not path.exists(): raise FileNotFoundError(f"{path} is not here: run the stage `prepare` first (dvc repro prepare)")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not here: run the stage `prepare` first (dvc repro prepare)")
     return json.loads(path.read_text(encoding="utf-8"))
 
 # %% ../nbs/lib/16_study.ipynb #57facbf9
@@ -87,8 +92,10 @@ def trainer(
     "A trainer on a sensor's patches, with its checkpoint and its log where the study keeps them."
     train, valid = (images(results, sensor, split) for split in ("train", "valid"))
     known = dict(sensor=sensor, data=dataset_record(results, sensor)["train"]["sha256"], **fingerprint)
-    return Trainer(net, loss, train, draw, validate=validation(restore, valid, sensor), fingerprint=known,
-                   checkpoint=Path(results)/f"checkpoints/{sensor}/{name}.safetensors", log=Path(results)/f"training/{sensor}/{name}", **options)
+    places = dict(checkpoint=Path(results)/f"checkpoints/{sensor}/{name}.safetensors",
+                  log=Path(results)/f"training/{sensor}/{name}")
+    watch = validation(restore, valid, sensor)
+    return Trainer(net, loss, train, draw, validate=watch, fingerprint=known, **places, **options)
 
 # %% ../nbs/lib/16_study.ipynb #s16a0013
 def keep(
@@ -102,9 +109,11 @@ def keep(
     write=save,              # (net, path, **meta) → None: the kind of network's own way
     **meta,                  # For the weights' header
 ) -> None:
-    "Write the trained network and what it cost. The checkpoint stays: until DVC has taken the stage's results, it is all there is."
+    "Write the trained network and what it cost."
+    # The checkpoint stays: until DVC has taken the stage's results, it is all there is.
     write(net, weights_file(results, sensor, name), sensor=sensor, full_scale=get_sensor(sensor).full_scale, **meta)
-    cost = dict(method=label or name, parameters=sum(p.numel() for p in net.parameters()), minutes=round(fitted.seconds / 60, 2), after=after)
+    parameters, minutes = sum(p.numel() for p in net.parameters()), round(fitted.seconds / 60, 2)
+    cost = dict(method=label or name, parameters=parameters, minutes=minutes, after=after)
     save_json(Path(results)/f"costs/{sensor}/{name}.json", cost)
 
 # %% ../nbs/lib/16_study.ipynb #e283d92c
@@ -114,8 +123,11 @@ def tiny_results(
 ) -> Path:                   # A temporary folder, laid out like results/
     "The smallest study that a stage can continue from."
     results = Path(tempfile.mkdtemp(prefix="ssdiff-"))
-    prepare_dataset(results, sensor, seed=1, n_train_scenes=1, n_valid_scenes=1, n_test=2, size=64, test_size=96, full_size=32, workers=1, progress=False)
+    numbers, sides = dict(n_train_scenes=1, n_valid_scenes=1, n_test=2), dict(size=64, test_size=96, full_size=32)
+    prepare_dataset(results, sensor, seed=1, **numbers, **sides, workers=1, progress=False)
+    s = get_sensor(sensor)
     for name in networks:
-        torch.manual_seed(0); s = get_sensor(sensor)
-        save(SSDiff(s.n_bands, window=32), weights_file(results, sensor, name), sensor=sensor, full_scale=s.full_scale, scale=0.05)
+        torch.manual_seed(0)
+        net = SSDiff(s.n_bands, window=32)
+        save(net, weights_file(results, sensor, name), sensor=sensor, full_scale=s.full_scale, scale=0.05)
     return results

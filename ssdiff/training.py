@@ -35,7 +35,8 @@ def deterministic(
 ) -> None:
     "Make what follows a function of `seed` and `threads`."
     if threads: torch.set_num_threads(threads)
-    torch.manual_seed(seed); np.random.seed(seed)
+    torch.manual_seed(seed)
+    np.random.seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")   # cuBLAS needs this to be deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
 
@@ -49,7 +50,10 @@ class Batches(torch.utils.data.Sampler):
         stop:int,    # One past the last
         seed:int=0,
     ):
-        if n < size: raise ValueError(f"a batch of {size} patches was asked for, but the training set has {n}: simulate more scenes, or lower `batch`")
+        if n < size:
+            message = (f"a batch of {size} patches was asked for, but the training set has {n}: "
+                       "simulate more scenes, or lower `batch`")
+            raise ValueError(message)
         self.n, self.size, self.start, self.stop, self.seed = n, size, start, stop, seed
 
     def __len__(self): return max(0, self.stop - self.start)
@@ -68,16 +72,19 @@ def view(
     batch:dict,        # `gt`, `lms`, `pan` (N,·,H,W) and `ms` (N,B,H/4,W/4)
     patch:int,         # Side of the crop on the PAN grid, a multiple of 4
     rng:np.random.Generator,
-) -> dict:             # The same keys, each sample cropped to `patch` and turned by one of the square's eight symmetries
+) -> dict:             # The same keys; each sample is cropped to `patch` and turned by one of the eight symmetries
     "One random aligned crop and one random symmetry for each sample."
-    n, _, h, w = batch["ms"].shape; p = patch // 4
-    if patch % 4 or not 0 < p <= min(h, w): raise ValueError(f"patch = {patch} must be a multiple of 4 and at most {4*min(h, w)}, the side of the stored patches")
-    places = list(zip(rng.integers(h-p+1, size=n), rng.integers(w-p+1, size=n), rng.integers(4, size=n), rng.integers(2, size=n)))
+    n, _, h, w = batch["ms"].shape
+    p, most = patch // 4, 4 * min(h, w)
+    if patch % 4 or not 0 < p <= min(h, w):
+        raise ValueError(f"patch = {patch} must be a multiple of 4 and at most {most}, the side of the stored patches")
+    places = list(zip(*(rng.integers(end, size=n) for end in (h-p+1, w-p+1, 4, 2))))   # row, column, turns, flip
     def cut(x, place, r):
         y, x0, turns, flip = map(int, place)
         x = torch.rot90(x[..., r*y:r*(y+p), r*x0:r*(x0+p)], turns, (-2, -1))
         return x.flip(-1) if flip else x
-    return {k: torch.stack([cut(x, place, 1 if k == "ms" else 4) for x, place in zip(v, places)]) for k, v in batch.items()}
+    def cut_all(images, r): return torch.stack([cut(x, place, r) for x, place in zip(images, places)])
+    return {k: cut_all(v, 1 if k == "ms" else 4) for k, v in batch.items()}
 
 # %% ../nbs/lib/13_training.ipynb #06fca3b0
 def ema(
@@ -101,7 +108,10 @@ def rate(
     "The learning rate's course."
     if callable(schedule): return float(schedule(i, iterations))
     if schedule == "constant": return 1.
-    if schedule != "cosine": raise ValueError(f'schedule = {schedule!r} is not known: "cosine", "constant" or a function (iteration, iterations) → factor')
+    if schedule != "cosine":
+        message = (f'schedule = {schedule!r} is not known: '
+                   '"cosine", "constant" or a function (iteration, iterations) → factor')
+        raise ValueError(message)
     warm = max(1, iterations // 50)
     if i < warm: return (i + 1) / warm
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (i - warm) / max(1, iterations - warm)))
@@ -134,7 +144,8 @@ def code_version(
 ) -> str:             # "sources " and twelve hexadecimal digits
     "Which code made something: a digest of the modules' sources."
     folder = Path(find_spec("ssdiff").origin).parent
-    return "sources " + hashlib.sha256(b"".join((folder/f"{m}.py").read_bytes() for m in sorted(modules))).hexdigest()[:12]
+    sources = b"".join((folder/f"{m}.py").read_bytes() for m in sorted(modules))
+    return "sources " + hashlib.sha256(sources).hexdigest()[:12]
 
 # %% ../nbs/lib/13_training.ipynb #tr02
 def _names(net, optimizer):
@@ -148,9 +159,13 @@ def optimizer_tensors(
 ) -> dict:           # "parameter|moment" → tensor
     "An optimiser's state as named tensors."
     names = _names(net, optimizer)
-    found = {f"{names[k]}|{m}": v for k, s in optimizer.state_dict()["state"].items() for m, v in s.items() if v is not None}
-    odd = [k for k, v in found.items() if not torch.is_tensor(v)]
-    if odd: raise TypeError(f"{type(optimizer).__name__} keeps {odd[0].split('|')[1]!r} as no tensor, which a checkpoint cannot hold: choose another optimiser, such as SGD, Adam or AdamW")
+    state = optimizer.state_dict()["state"]
+    found = {f"{names[k]}|{m}": v for k, moments in state.items() for m, v in moments.items() if v is not None}
+    odd = [k.split("|")[1] for k, v in found.items() if not torch.is_tensor(v)]
+    if odd:
+        message = (f"{type(optimizer).__name__} keeps {odd[0]!r} as no tensor, which a checkpoint cannot hold: "
+                   "choose another optimiser, such as SGD, Adam or AdamW")
+        raise TypeError(message)
     return found
 
 # %% ../nbs/lib/13_training.ipynb #tr03
@@ -169,7 +184,9 @@ def load_optimizer_tensors(
 # %% ../nbs/lib/13_training.ipynb #tr05
 class _Loss(torch.nn.Module):
     "`loss(net, batch)` as a module."
-    def __init__(self, net, loss): super().__init__(); self.net, self.loss = net, loss
+    def __init__(self, net, loss):
+        super().__init__()
+        self.net, self.loss = net, loss
     def forward(self, batch): return self.loss(self.net, batch)
 
 # %% ../nbs/lib/13_training.ipynb #tr07
@@ -177,9 +194,13 @@ class _Loss(torch.nn.Module):
 def _interrupts():
     "A list that is empty until Ctrl-C is pressed; pressed again, it interrupts as ever."
     asked = []
-    if threading.current_thread() is not threading.main_thread(): yield asked; return
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
     before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-    def note(*_): asked.append(True); signal.signal(signal.SIGINT, before)
+    def note(*_):
+        asked.append(True)
+        signal.signal(signal.SIGINT, before)
     signal.signal(signal.SIGINT, note)
     try: yield asked
     finally: signal.signal(signal.SIGINT, before)
@@ -191,11 +212,13 @@ class DivergedError(RuntimeError):
 # %% ../nbs/lib/13_training.ipynb #6fb8ea90
 @dataclass
 class Trainer:
-    "Trains `net` on `data` by minimising `loss(net, batch)`; resumes from `checkpoint`; `fit` returns the averaged network."
+    "Trains `net` on `data` by minimising `loss(net, batch)`; `fit` resumes from `checkpoint` and returns the average."
     net: torch.nn.Module
-    loss: Callable                  # (net, batch) → scalar tensor, a mean over the rows; `batch` as `view` returns it, in [0,1], and what `draw` adds
+    # (net, batch) → scalar tensor, a mean over the rows; `batch` is what `view` returns, in [0,1], and what `draw` adds
+    loss: Callable
     data: torch.utils.data.Dataset  # Items of gt, ms, lms, pan
-    draw: Callable = None           # (batch, generator) → dict of what the loss leaves to chance, a row a sample, such as `Diffusion.draw`
+    # (batch, generator) → dict of what the loss leaves to chance, one row per sample, such as `Diffusion.draw`
+    draw: Callable = None
     iterations: int = 150_000       # Paper: 150k WV3, 100k GF2, 200k QB
     batch: int = 12                 # Of all processes together; paper: 12
     patch: int = 64                 # Side of the training patches on the PAN grid; paper: 64
@@ -203,25 +226,30 @@ class Trainer:
     schedule: str | Callable = "cosine" # See `rate`
     lr_final: float = 0.01          # Share of the rate that "cosine" ends with
     weight_decay: float = 0.
-    make_optimizer: Callable = None # net → optimiser, with rates of its own in place of lr and weight_decay; None: AdamW
+    # net → optimiser, with rates of its own in place of lr and weight_decay; None: AdamW
+    make_optimizer: Callable = None
     turn: Callable = None           # (net, iteration) → context manager around the iteration, such as `phase` of L-BAF
     clip: float = 1.                # Largest norm of the gradient; 0 leaves it alone
     ema: float = 0.9999             # See `ema`; paper: 0.9999; 0: no average, `fit` returns the network itself
     seed: int = 0
-    mixed_precision: str = "no"     # "bf16" or "fp16" (on a GPU) for the passes through the network; weights, averages and moments stay float32
+    # "bf16" or "fp16" (on a GPU) for the passes through the network; weights, averages and moments stay float32
+    mixed_precision: str = "no"
     workers: int = 0                # Processes that read data beside the training one
     checkpoint: Path = None         # File to save to and resume from; None: neither
     checkpoint_every: int = 500
     validate: Callable = None       # net → dict of numbers, called on the averaged network every `validate_every`
     validate_every: int = 500
     log: Path = None                # Folder for DVCLive's metrics and learning curves; None: no log
-    fingerprint: dict = field(default_factory=dict) # What else shapes the run (data, stage parameters, what `turn` does)
+    # What else shapes the run (data, stage parameters, what `turn` does)
+    fingerprint: dict = field(default_factory=dict)
 
     def __post_init__(self):
         for name in ("iterations", "batch", "patch", "checkpoint_every", "validate_every"):
-            if getattr(self, name) < 1: raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+            n = getattr(self, name)
+            if n < 1: raise ValueError(f"{name} = {n} must be at least 1")
         if not 0 <= self.ema < 1: raise ValueError(f"ema = {self.ema} must be at least 0 and less than 1")
-        if self.mixed_precision not in ("no", "bf16", "fp16"): raise ValueError(f'mixed_precision = {self.mixed_precision!r} is not known: "no", "bf16" or "fp16"')
+        if self.mixed_precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f'mixed_precision = {self.mixed_precision!r} is not known: "no", "bf16" or "fp16"')
         self.history, self.seconds = [], 0.       # Rows of the learning curve; time spent training, over all resumes
 
     @property
@@ -230,21 +258,38 @@ class Trainer:
     def _start(self):
         AcceleratorState._reset_state()           # each run has its own precision
         unused = DistributedDataParallelKwargs(find_unused_parameters=self.turn is not None)
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=self.mixed_precision, kwargs_handlers=[unused])
-        if self.mixed_precision == "fp16" and self.accelerator.device.type == "cpu": raise ValueError('mixed_precision = "fp16" needs a GPU: choose "bf16" or "no"')
-        if self.batch % self.accelerator.num_processes: raise ValueError(f"batch = {self.batch} cannot be shared equally by {self.accelerator.num_processes} processes: choose a multiple")
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(), mixed_precision=self.mixed_precision, kwargs_handlers=[unused])
+        self._check_machine()
         self.net.to(self.accelerator.device)
-        self.optimizer = self.make_optimizer(self.net) if self.make_optimizer else torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True)  # one call for all tensors, not ten for each
+        self.optimizer = self.make_optimizer(self.net) if self.make_optimizer else self._adamw()
         self._rates, self._run = [g["lr"] for g in self.optimizer.param_groups], self._shape()
-        self._model, self._updates = self.accelerator.prepare_model(_Loss(self.net, self.loss)), self.accelerator.prepare_optimizer(self.optimizer)
+        self._model = self.accelerator.prepare_model(_Loss(self.net, self.loss))
+        self._updates = self.accelerator.prepare_optimizer(self.optimizer)
         self.mean = ema(self.net, self.ema) if self.ema else None
+
+    def _check_machine(self):
+        "Refuse what this machine, or this number of processes, cannot do."
+        if self.mixed_precision == "fp16" and self.accelerator.device.type == "cpu":
+            raise ValueError('mixed_precision = "fp16" needs a GPU: choose "bf16" or "no"')
+        n = self.accelerator.num_processes
+        if self.batch % n:
+            raise ValueError(f"batch = {self.batch} cannot be shared equally by {n} processes: choose a multiple")
+
+    def _adamw(self):
+        # fused: one call for all tensors, not ten for each
+        return torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True)
 
     def _shape(self):
         "Everything that shapes the run, as JSON has it."
-        mine = {k: getattr(self, k) for k in ("iterations", "batch", "patch", "schedule", "lr_final", "clip", "ema", "seed", "mixed_precision")}
-        if callable(self.schedule): mine["schedule"] = [rate(int(i), self.iterations, self.schedule, self.lr_final) for i in np.linspace(0, self.iterations - 1, 64)]
+        names = ("iterations", "batch", "patch", "schedule", "lr_final", "clip", "ema", "seed", "mixed_precision")
+        mine = {k: getattr(self, k) for k in names}
+        if callable(self.schedule):
+            some = np.linspace(0, self.iterations - 1, 64)
+            mine["schedule"] = [rate(int(i), self.iterations, self.schedule, self.lr_final) for i in some]
         groups = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
-        return json.loads(json.dumps({**mine, "optimizer": [type(self.optimizer).__name__, groups], **self.fingerprint}, default=str))
+        shape = {**mine, "optimizer": [type(self.optimizer).__name__, groups], **self.fingerprint}
+        return json.loads(json.dumps(shape, default=str))
 
     def _state(self):
         parts = dict(net=self.net.state_dict(), optimizer=optimizer_tensors(self.net, self.optimizer))
@@ -253,35 +298,52 @@ class Trainer:
 
     def _restore(self, tensors, header):
         part = lambda p: {k.split(":", 1)[1]: v for k, v in tensors.items() if k.startswith(p + ":")}
-        self.net.load_state_dict(part("net")); load_optimizer_tensors(self.net, self.optimizer, part("optimizer"))
+        self.net.load_state_dict(part("net"))
+        load_optimizer_tensors(self.net, self.optimizer, part("optimizer"))
         if self.mean is not None: self.mean.load_state_dict(part("mean"))
         if self.accelerator.scaler: self.accelerator.scaler.load_state_dict(header["scaler"])
 
     def _damaged(self, tensors, header):
         "What a checkpoint of this very run would not hold; nothing if it is sound or of another run."
-        wrong = [k for k, kind in dict(iteration=int, history=list, total=float, seconds=float, run=dict, scaler=dict).items() if not isinstance(header.get(k), kind)]
+        types = dict(iteration=int, history=list, total=float, seconds=float, run=dict, scaler=dict)
+        wrong = [k for k, kind in types.items() if not isinstance(header.get(k), kind)]
         if wrong or header["run"] != self._run: return ", ".join(wrong)
         kinds = lambda d: {k: (v.shape, v.dtype) for k, v in d.items() if not k.startswith("optimizer:")}
         found, wanted = kinds(tensors), kinds(self._state())
-        moments = {k.split(":", 1)[1].rsplit("|", 1)[0] for k in tensors if k.startswith("optimizer:")} - {k for k, _ in self.net.named_parameters()}
-        return ", ".join(sorted({k for k in {*found, *wanted} if found.get(k) != wanted.get(k)} | moments)[:3])
+        odd = {k for k in {*found, *wanted} if found.get(k) != wanted.get(k)}
+        moments = {k.split(":", 1)[1].rsplit("|", 1)[0] for k in tensors if k.startswith("optimizer:")}
+        unknown = moments - {k for k, _ in self.net.named_parameters()}
+        return ", ".join(sorted(odd | unknown)[:3])
 
     def _resume(self):
         tensors, header = load_checkpoint(self.checkpoint) if self.checkpoint else (None, None)
-        if header and (odd := self._damaged(tensors, header)): warnings.warn(f"{self.checkpoint} is damaged ({odd}); training starts anew"); header = None
+        if header and (odd := self._damaged(tensors, header)):
+            warnings.warn(f"{self.checkpoint} is damaged ({odd}); training starts anew")
+            header = None
         if header and header["run"] != self._run:
             other = [k for k in sorted({*header["run"], *self._run}) if header["run"].get(k) != self._run.get(k)]
-            warnings.warn(f"{self.checkpoint} is of another run ({', '.join(other)} differ); training starts anew"); header = None
+            warnings.warn(f"{self.checkpoint} is of another run ({', '.join(other)} differ); training starts anew")
+            header = None
         if header: self._restore(tensors, header)
         header = header or dict(iteration=0, history=[], total=0., seconds=0.)
-        seen = self.accelerator.gather(torch.tensor([header["iteration"]], device=self.accelerator.device)).tolist()
-        if len(set(seen)) > 1: raise RuntimeError(f"the processes found checkpoints of different iterations {seen}: put {self.checkpoint} into a folder that all machines share")
+        self._check_same(header["iteration"])
         self.history, self.seconds = header["history"], header["seconds"]
         return header["iteration"], header["total"]
 
+    def _check_same(self, iteration):
+        "All processes must continue from the same iteration."
+        mine = torch.tensor([iteration], device=self.accelerator.device)
+        seen = self.accelerator.gather(mine).tolist()
+        if len(set(seen)) > 1:
+            message = (f"the processes found checkpoints of different iterations {seen}: "
+                       f"put {self.checkpoint} into a folder that all machines share")
+            raise RuntimeError(message)
+
     def _save(self, i, total):
         if not self.checkpoint: return
-        header = dict(iteration=i, total=total, history=self.history, seconds=self.seconds, run=self._run, scaler=self.accelerator.scaler.state_dict() if self.accelerator.scaler else {})
+        scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else {}
+        header = dict(
+            iteration=i, total=total, history=self.history, seconds=self.seconds, run=self._run, scaler=scaler)
         if self.main: save_checkpoint(self.checkpoint, self._state(), header)
         self.accelerator.wait_for_everyone()
 
@@ -295,16 +357,23 @@ class Trainer:
     def _agree(self, loss, asked):
         "The loss of the whole batch, and whether any process is to stop: the same answer in all of them."
         if self.accelerator.num_processes == 1: return loss.item(), bool(asked)
-        loss, asked = self.accelerator.reduce(torch.stack([loss.detach().double(), loss.new_tensor(bool(asked), dtype=torch.double)]), "mean").tolist()
+        both = torch.stack([loss.detach().double(), loss.new_tensor(bool(asked), dtype=torch.double)])
+        loss, asked = self.accelerator.reduce(both, "mean").tolist()
         return loss, asked > 0
 
+    def _check_finite(self, loss, i):
+        if math.isfinite(loss): return
+        message = (f"the loss is {loss} at iteration {i}: lower lr (now {self._rates[0]}), "
+                   f"clip the gradient (clip = {self.clip}) or look at the data; the last checkpoint is kept")
+        raise DivergedError(message)
+
     def _step(self, batch, i, asked):
-        for g, lr in zip(self.optimizer.param_groups, self._rates): g["lr"] = lr * rate(i, self.iterations, self.schedule, self.lr_final)
+        factor = rate(i, self.iterations, self.schedule, self.lr_final)
+        for g, lr in zip(self.optimizer.param_groups, self._rates): g["lr"] = lr * factor
         with self.turn(self.net, i) if self.turn else nullcontext():
             loss = self._model(batch)
             value, stop = self._agree(loss, asked)
-            if not math.isfinite(value):
-                raise DivergedError(f"the loss is {value} at iteration {i}: lower lr (now {self._rates[0]}), clip the gradient (clip = {self.clip}) or look at the data; the last checkpoint is kept")
+            self._check_finite(value, i)
             self._updates.zero_grad(set_to_none=True)
             self.accelerator.backward(loss)
             if self.clip: self.accelerator.clip_grad_norm_(self.net.parameters(), self.clip)
@@ -314,7 +383,8 @@ class Trainer:
 
     def _batches(self, start, stop):
         sampler = Batches(len(self.data), self.batch, start, min(stop, self.iterations), self.seed)
-        return DataLoader(self.data, batch_sampler=sampler, num_workers=self.workers, generator=torch.Generator())   # its own, or it would draw from PyTorch's
+        own = torch.Generator()                   # without one it would draw from PyTorch's
+        return DataLoader(self.data, batch_sampler=sampler, num_workers=self.workers, generator=own)
 
     def fit(self,
         stop:int=None,    # Stop (and save) after this iteration; None: after the last
@@ -323,18 +393,27 @@ class Trainer:
         "Train from the checkpoint, or from the start, to `stop`. Ctrl-C saves, then raises KeyboardInterrupt."
         self._start()
         (i, total), halt = self._resume(), False
-        begin, batches = time.perf_counter() - self.seconds, self._batches(i, self.iterations if stop is None else stop)
+        begin = time.perf_counter() - self.seconds
+        batches = self._batches(i, self.iterations if stop is None else stop)
+        shown = dict(desc="training", total=self.iterations, initial=i, unit="it", disable=not (progress and self.main))
         self.net.train()
-        with _interrupts() as asked, self._live() as live, tqdm(batches, desc="training", total=self.iterations, initial=i, unit="it", disable=not (progress and self.main)) as bar:
+        with _interrupts() as asked, self._live() as live, tqdm(batches, **shown) as bar:
             self._log(live, *self.history)
             for batch in bar:
-                loss, halt = self._step(self._rows(batch, i), i, asked); total += loss; i += 1
-                if i % self.validate_every == 0 or i == self.iterations: self._record(i, total, bar, live); total = 0.
+                loss, halt = self._step(self._rows(batch, i), i, asked)
+                total += loss
+                i += 1
+                if i % self.validate_every == 0 or i == self.iterations:
+                    self._record(i, total, bar, live)
+                    total = 0.
                 self.seconds = time.perf_counter() - begin
                 if i % self.checkpoint_every == 0: self._save(i, total)
                 if halt: break
             if i % self.checkpoint_every: self._save(i, total)
-        if halt: raise KeyboardInterrupt(f"stopped after iteration {i}" + (f"; run again to continue from {self.checkpoint}" if self.checkpoint else ", and no checkpoint was asked for"))
+        if halt:
+            then = (f"; run again to continue from {self.checkpoint}" if self.checkpoint else
+                    ", and no checkpoint was asked for")
+            raise KeyboardInterrupt(f"stopped after iteration {i}{then}")
         return self._result().eval()
 
     def forget(self) -> None:
@@ -349,13 +428,15 @@ class Trainer:
         if self.validate:
             with torch.no_grad(): scores = self.validate(self._result().eval())
             self.net.train()
-        self.history.append(dict(iteration=i, loss=total / ((i - 1) % self.validate_every + 1), lr=self.optimizer.param_groups[0]["lr"], **scores))
+        loss, lr = total / ((i - 1) % self.validate_every + 1), self.optimizer.param_groups[0]["lr"]
+        self.history.append(dict(iteration=i, loss=loss, lr=lr, **scores))
         bar.set_postfix({k: f"{v:.4g}" for k, v in self.history[-1].items() if k != "iteration"})
         self._log(live, self.history[-1])
 
     def _live(self):
-        "DVCLive's folder, emptied: what a checkpoint remembers is written again, so that it does not matter when a run was killed."
-        return Live(str(self.log), save_dvc_exp=False, dvcyaml=None, report=None) if self.log and self.main else nullcontext()
+        "DVCLive's folder, emptied and written again from the checkpoint: it does not matter when a run was killed."
+        if not (self.log and self.main): return nullcontext()
+        return Live(str(self.log), save_dvc_exp=False, dvcyaml=None, report=None)
 
     def _log(self, live, *rows):
         if live is None or not rows: return
@@ -387,7 +468,8 @@ def sampled(
     **options,             # Of its `sample`; one step and seed 0 unless told otherwise
 ) -> Callable:             # (net, pan, lms, ms) → image in [0,1]
     "How a diffusion model's network restores an image."
-    return lambda net, pan, lms, ms: diffusion.sample(net, pan, lms, ms, **{"steps": 1, "seed": 0, "progress": False, **options})
+    options = {"steps": 1, "seed": 0, "progress": False, **options}
+    return lambda net, pan, lms, ms: diffusion.sample(net, pan, lms, ms, **options)
 
 # %% ../nbs/lib/13_training.ipynb #tr15
 def restored(
@@ -407,7 +489,8 @@ def validation(
     full = get_sensor(sensor).full_scale
     some = evenly(data, n)
     x = {k: torch.stack([s[k] for s in some]) for k in some[0]}
-    def scores(fused): return dict(SAM=float(sam(x["gt"] * full, fused * full).mean()), ERGAS=float(ergas(x["gt"] * full, fused * full).mean()))
+    def score(index, fused): return float(index(x["gt"] * full, fused * full).mean())
+    def scores(fused): return dict(SAM=score(sam, fused), ERGAS=score(ergas, fused))
     def validate(net):
         if net is None: return scores(x["lms"])
         device = next(net.parameters()).device

@@ -1,4 +1,7 @@
-"""Times of the indices and classical methods: python tests/bench_metrics.py [threads]. One line each, median and largest of seven calls."""
+"""Times of the indices and classical methods: python tests/bench_metrics.py [threads].
+
+One line each, median and largest of seven calls.
+"""
 import sys
 import time
 
@@ -24,7 +27,8 @@ def main(threads=2):
     torch.set_num_threads(threads)
     rng = np.random.default_rng(0)
     gt, fused = rng.uniform(0, 2047, (2, 8, 256, 256))
-    big, ms, pan = rng.uniform(0, 2047, (8, 512, 512)), rng.uniform(0, 2047, (8, 128, 128)), rng.uniform(0, 2047, (1, 512, 512))
+    draw = lambda *shape: rng.uniform(0, 2047, shape)
+    big, ms, pan = draw(8, 512, 512), draw(8, 128, 128), draw(1, 512, 512)
     args = big, ms, upsample23(ms), pan, "WV3"
     four = metrics.sam, metrics.ergas, metrics.q2n, metrics.scc
     show("SAM, ERGAS, Q2n, SCC of 256x256x8", 0.15, lambda: [f(gt, fused) for f in four])

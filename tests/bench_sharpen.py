@@ -3,9 +3,11 @@
     python tests/bench_sharpen.py                          # 8192x8192 with MTF-GLP-FS and BT-H, 2048x2048 with SSDiff
     python tests/bench_sharpen.py --methods BDSD-PC --size 4096
 
-The scene is a simulated one of 2048x2048 PAN pixels, eight bands; larger ones are made of it and its mirror images, so that its content goes on across their
-edges. SSDiff is an untrained network here: neither time nor memory depends on the weights. Every run is a process of its own, and its peak memory is its own.
-Seams: the steps between neighbouring columns, the largest and the mean one, at the borders of windows against everywhere else.
+The scene is a simulated one of 2048x2048 PAN pixels, eight bands.
+Larger ones are made of it and its mirror images, so that its content goes on across their edges.
+SSDiff is an untrained network here: neither time nor memory depends on the weights.
+Every run is a process of its own, and its peak memory is its own.
+Seams: the steps between neighbouring columns, the largest and the mean one, at window borders against everywhere else.
 """
 import argparse
 import resource
@@ -32,29 +34,39 @@ def write_scene(folder, size, base):
     for name, grid in (("pan", GRID), ("ms", GRID @ Affine.scale(4))):
         n = size if name == "pan" else size//4
         extra = max(0, n - base[name].shape[1])
-        write_tiff(folder/f"{name}_{size}.tif", np.pad(base[name][:, :n, :n], ((0, 0), (0, extra), (0, extra)), mode="symmetric"), grid, tiled=True, compress="deflate")
+        image = np.pad(base[name][:, :n, :n], ((0, 0), (0, extra), (0, extra)), mode="symmetric")
+        write_tiff(folder/f"{name}_{size}.tif", image, grid, tiled=True, compress="deflate")
 
 
 def seams(path, window):
     """Largest and mean step between columns and rows: at window borders, elsewhere."""
     with rasterio.open(path) as d: image = d.read(3).astype(np.int32)
-    largest, mean = (np.concatenate([f(abs(np.diff(x, axis=1)), axis=0) for x in (image, image.T)]) for f in (np.max, np.mean))
+    steps = [abs(np.diff(x, axis=1)) for x in (image, image.T)]
+    largest, mean = (np.concatenate([f(x, axis=0) for x in steps]) for f in (np.max, np.mean))
     border = np.tile(np.arange(1, image.shape[1]) % window == 0, 2)
     return largest[border].max(), largest[~border].max(), mean[border].mean(), mean[~border].mean()
+
+
+def processor_seconds():
+    """What the processes that have ended took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run(folder, size, method, window, options):
     """One command; what it said, its minutes and its seams."""
     pan, ms, out = (folder/f"{n}.tif" for n in (f"pan_{size}", f"ms_{size}", "out"))
     code = "import sys; from ssdiff.command import main; sys.exit(main())"
-    cpu = lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime + resource.getrusage(resource.RUSAGE_CHILDREN).ru_stime
-    begin, before = time.perf_counter(), cpu()
-    said = subprocess.run([sys.executable, "-c", code, pan, ms, out, "--sensor", "WV3", "--method", method, "--window", str(window), "--quiet", "--overwrite", *options],
-                          check=True, capture_output=True, text=True).stdout.split(": ", 1)[1].strip()
-    minutes, busy = (time.perf_counter() - begin)/60, (cpu() - before)/60
+    how = ["--sensor", "WV3", "--method", method, "--window", str(window), "--quiet", "--overwrite", *options]
+    begin, before = time.perf_counter(), processor_seconds()
+    done = subprocess.run([sys.executable, "-c", code, pan, ms, out, *how], check=True, capture_output=True, text=True)
+    said = done.stdout.split(": ", 1)[1].strip()
+    minutes, busy = (time.perf_counter() - begin)/60, (processor_seconds() - before)/60
     (top, top_else, mean, mean_else) = seams(out, window)
-    with rasterio.open(out) as d, rasterio.open(pan) as p: same = (d.crs, d.transform, d.shape, d.bounds) == (p.crs, p.transform, p.shape, p.bounds)
-    print(f"{size}x{size} {method} {' '.join(options[:2])}: {minutes:.1f} minutes ({busy:.1f} of a processor); {said}; steps at borders / elsewhere: largest {top}/{top_else}, mean {mean:.2f}/{mean_else:.2f}; "
+    place = lambda d: (d.crs, d.transform, d.shape, d.bounds)
+    with rasterio.open(out) as d, rasterio.open(pan) as p: same = place(d) == place(p)
+    print(f"{size}x{size} {method} {' '.join(options[:2])}: {minutes:.1f} minutes ({busy:.1f} of a processor); {said}; "
+          f"steps at borders / elsewhere: largest {top}/{top_else}, mean {mean:.2f}/{mean_else:.2f}; "
           f"{'same place as PAN' if same else 'NOT THE PLACE OF PAN'}; {out.stat().st_size/1e6:.0f} MB", flush=True)
 
 

@@ -41,7 +41,9 @@ def q_window(a, b):
 
 def q(x, y, block=32):
     rows, cols = (n-block+1 for n in x.shape[1:])
-    return np.mean([[q_window(a[i:i+block, j:j+block], b[i:i+block, j:j+block]) for i in range(rows) for j in range(cols)] for a, b in zip(x, y)])
+    cut = lambda v, i, j: v[i:i+block, j:j+block]
+    windows = [(i, j) for i in range(rows) for j in range(cols)]
+    return np.mean([[q_window(cut(a, *w), cut(b, *w)) for w in windows] for a, b in zip(x, y)])
 
 
 def conj(v):
@@ -99,9 +101,12 @@ def uiqi_blocks(a, b, block=32):
 
 
 def d_s(fused, lms, pan, coarse_pan, block=32):
-    return np.mean([abs(uiqi_blocks(f, pan[0], block) - uiqi_blocks(l, coarse_pan[0], block)) for f, l in zip(fused, lms)])
+    fine = [uiqi_blocks(f, pan[0], block) for f in fused]
+    coarse = [uiqi_blocks(l, coarse_pan[0], block) for l in lms]
+    return np.mean([abs(a-b) for a, b in zip(fine, coarse)])
 
 
 def d_lambda(fused, lms, block=32):
     pairs = [(i, j) for i in range(len(lms)) for j in range(i+1, len(lms))]
-    return np.mean([abs(uiqi_blocks(fused[i], fused[j], block) - uiqi_blocks(lms[i], lms[j], block)) for i, j in pairs])
+    moved = lambda i, j: abs(uiqi_blocks(fused[i], fused[j], block) - uiqi_blocks(lms[i], lms[j], block))
+    return np.mean([moved(i, j) for i, j in pairs])

@@ -1,4 +1,4 @@
-"What must hold for every compared network, and the door for weights that others have published."
+"""What must hold for every compared network, and for weights that others have published."""
 import multiprocessing
 import resource
 from collections import OrderedDict
@@ -80,11 +80,13 @@ def test_weights_under_other_names_and_in_the_same_order(name, prefix, tmp_path)
     torch.manual_seed(1)
     options = OPTIONS.get(name, {})
     net = create(name, 4, **options).eval()
-    theirs = OrderedDict((f"{prefix}layer{i}.{k.rpartition('.')[2]}", v) for i, (k, v) in enumerate(net.state_dict().items()))
+    theirs = OrderedDict()
+    for i, (k, v) in enumerate(net.state_dict().items()): theirs[f"{prefix}layer{i}.{k.rpartition('.')[2]}"] = v
     torch.save({"epoch": 3, "state_dict": theirs}, tmp_path/"weights.pth")
     other = load_published(create(name, 4, **options), tmp_path/"weights.pth")
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values()))
-    with pytest.raises(ValueError, match="weights.pth does not fit .* with 8 bands"): load_published(create(name, 8, **options), tmp_path/"weights.pth")
+    with pytest.raises(ValueError, match="weights.pth does not fit .* with 8 bands"):
+        load_published(create(name, 8, **options), tmp_path/"weights.pth")
 
 
 def test_a_layer_stored_twice_is_read_once():
@@ -92,8 +94,8 @@ def test_a_layer_stored_twice_is_read_once():
     net = create("MMNet", 4)
     theirs = OrderedDict()
     for k, v in net.state_dict().items():
-        theirs[k] = v
-        if ".stage" in f".{k}" and k.endswith("first.weight"): theirs[k.replace("first.weight", "conv1.weight")] = theirs.pop(k)
+        renamed = ".stage" in f".{k}" and k.endswith("first.weight")
+        theirs[k.replace("first.weight", "conv1.weight") if renamed else k] = v
     doubled = OrderedDict()
     for k, v in theirs.items():
         doubled[k] = v
@@ -117,7 +119,8 @@ def test_a_truncated_file_is_one_error(tmp_path):
 
 
 def test_a_large_image_needs_no_attention_matrix():
-    "At 512 pixels one of MMNet's attention matrices would take 256² × 128² × 4 bytes = 4.3 GB; a process of its own tells what is really taken"
+    "At 512 pixels one of MMNet's attention matrices would take 256² × 128² × 4 bytes = 4.3 GB"
+    # only in a process of its own is the peak that of this network
     with multiprocessing.get_context("spawn").Pool(1) as pool: assert pool.apply(_peak_of_mmnet) < 2.5
 
 

@@ -37,7 +37,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path/"text.tif").write_text("no image")
     (tmp_path/"cut.tif").write_bytes((tmp_path/"pan.tif").read_bytes()[:20_000])
     write_tiff("old.tif", PAIR["ms"], coarse)
-    save(toy_network(), "w.safetensors"); save(toy_network(8), "w8.safetensors")
+    save(toy_network(), "w.safetensors")
+    save(toy_network(8), "w8.safetensors")
     return tmp_path
 
 
@@ -53,7 +54,8 @@ def state(folder): return {f.name: (f.stat().st_size, f.stat().st_mtime_ns) for 
     ("pan.tif far.tif out.tif --sensor QB", "do not overlap; are they of the same place?"),
     ("pan.tif half.tif out.tif --sensor QB", "it has to be 4 x 4; resample one of them"),
     ("pan.tif zone.tif out.tif --sensor QB", "bring one to the other's"),
-    ("pan.tif three.tif out.tif --sensor QB", "ms has 3 bands but QB has 4 (blue, green, red, nir); name the right sensor or select these bands"),
+    ("pan.tif three.tif out.tif --sensor QB",
+     "ms has 3 bands but QB has 4 (blue, green, red, nir); name the right sensor or select these bands"),
     ("pan.tif ms.tif out.tif --sensor WV3", "ms has 4 bands but WV3 has 8"),
     ("pan.tif ms.tif out.tif --sensor XY7", "unknown sensor 'XY7'; known are"),
     ("pan.tif ms.tif out.tif --sensor QB --method sharp", "is unknown; known are EXP"),
@@ -70,23 +72,30 @@ def state(folder): return {f.name: (f.stat().st_size, f.stat().st_mtime_ns) for 
     ("pan.tif ms.tif out.tif --sensor QB --steps 4", "takes no steps"),
     ("pan.tif ms.tif out.tif --sensor QB --adapt 5", "takes no adapt"),
     ("pan.tif ms.tif out.tif --sensor QB --method PNN", "brings no weights of PNN for 4 bands; pass a file"),
-    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights w8.safetensors", "the weights are for 8 bands but QB has 4"),
-    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights text.tif", "is not a readable safetensors file"),
-    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights w.safetensors --steps 0", "steps must be"),
-    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights w.safetensors --adapt 5", "adapting needs at least two"),
-    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights w.safetensors --device warp", "device 'warp' cannot be used")])
+    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights w8.safetensors",
+     "the weights are for 8 bands but QB has 4"),
+    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights text.tif",
+     "is not a readable safetensors file"),
+    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights w.safetensors --steps 0",
+     "steps must be"),
+    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights w.safetensors --adapt 5",
+     "adapting needs at least two"),
+    ("pan.tif ms.tif out.tif --sensor QB --method SSDiff --weights w.safetensors --device warp",
+     "device 'warp' cannot be used")])
 def test_bad_input_is_one_line_and_touches_nothing(folder, capfd, line, message):
+    if line.endswith("--adapt 5") and "w.safetensors" in line:  # one window only
+        write_tiff("pan.tif", PAIR["pan"][:, :128, :128], GRID)
+        write_tiff("ms.tif", PAIR["ms"][:, :32, :32], GRID @ Affine.scale(4))
     before = state(folder)
-    if line.endswith("--adapt 5") and "w.safetensors" in line:                                     # one window only
-        write_tiff("pan.tif", PAIR["pan"][:, :128, :128], GRID); write_tiff("ms.tif", PAIR["ms"][:, :32, :32], GRID @ Affine.scale(4)); before = state(folder)
     assert main([*line.split(), "--quiet", *([] if "--method" in line else ["--method", "MTF-GLP-FS"])]) == 2
     said = capfd.readouterr()
-    assert said.out == "" and len(said.err.splitlines()) == 1 and said.err.startswith("ssdiff-sharpen: ") and message in said.err, said.err
+    assert said.out == "" and len(said.err.splitlines()) == 1, said
+    assert said.err.startswith("ssdiff-sharpen: ") and message in said.err, said.err
     assert state(folder) == before
 
 
 def test_no_permission(folder, capfd, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)                                     # as root everything may be written
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as root everything may be written
     assert main(["pan.tif", "ms.tif", "out.tif", "--sensor", "QB", "--method", "EXP", "--quiet"]) == 2
     assert "cannot be written to; choose another" in capfd.readouterr().err
 
@@ -95,7 +104,7 @@ def test_what_it_says_in_the_end(folder, capfd):
     assert main("pan.tif ms.tif out.tif --sensor qb --method bdsd-pc --overviews".split()) == 0
     said = capfd.readouterr()
     assert said.out.startswith("out.tif: 0.0 megapixels in ") and "peak memory" in said.out and "HQNR 0." in said.out
-    assert "sharpening" in said.err                                                                 # the progress
+    assert "sharpening" in said.err  # the progress
     assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --overwrite --quiet".split()) == 0
     assert capfd.readouterr().err == ""
 
@@ -103,16 +112,20 @@ def test_what_it_says_in_the_end(folder, capfd):
 def test_a_network_sampled_and_adapted(folder):
     options = "--sensor QB --weights w.safetensors --steps 1 --samples 2 --uncertainty u.tif --quiet".split()
     assert main(["pan.tif", "ms.tif", "out.tif", *options]) == 0
-    write_tiff("pan.tif", np.tile(PAIR["pan"], (1, 1, 2)), GRID); write_tiff("ms.tif", np.tile(PAIR["ms"], (1, 1, 2)), GRID @ Affine.scale(4))
-    assert main("pan.tif ms.tif adapted.tif --sensor QB --weights w.safetensors --steps 1 --adapt 2 --keep-weights kept.safetensors --quiet".split()) == 0
+    write_tiff("pan.tif", np.tile(PAIR["pan"], (1, 1, 2)), GRID)
+    write_tiff("ms.tif", np.tile(PAIR["ms"], (1, 1, 2)), GRID @ Affine.scale(4))
+    options = "--sensor QB --weights w.safetensors --steps 1 --adapt 2 --keep-weights kept.safetensors --quiet".split()
+    assert main(["pan.tif", "ms.tif", "adapted.tif", *options]) == 0
     assert main("pan.tif ms.tif again.tif --sensor QB --weights kept.safetensors --steps 1 --quiet".split()) == 0
     with rasterio.open("adapted.tif") as a, rasterio.open("again.tif") as b: assert np.array_equal(a.read(), b.read())
 
 
 def test_ctrl_c_leaves_nothing(folder):
     before = state(folder)
-    process = subprocess.Popen([sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from ssdiff.command import main; sys.exit(main())", *"pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --steps 500 --quiet".split()],
-                               stderr=subprocess.PIPE, text=True)
+    code = ("import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from ssdiff.command import main; sys.exit(main())")
+    line = "pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --steps 500 --quiet"
+    process = subprocess.Popen([sys.executable, "-c", code, *line.split()], stderr=subprocess.PIPE, text=True)
     for _ in range(300):
         if list(folder.glob(".out.tif.*.partial")): break
         time.sleep(.1)

@@ -22,19 +22,26 @@ GRID = Affine(.5, 0, 300_000, 0, -.5, 5_000_000)
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     folder, images = tmp_path_factory.mktemp("dask"), simulate("QB", 7, 48)
-    return write_tiff(folder/"pan.tif", images["pan"], GRID), write_tiff(folder/"ms.tif", images["ms"], GRID @ Affine.scale(4)), folder
+    pan = write_tiff(folder/"pan.tif", images["pan"], GRID)
+    ms = write_tiff(folder/"ms.tif", images["ms"], GRID @ Affine.scale(4))
+    return pan, ms, folder
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as c: yield c
+    two = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    with distributed.LocalCluster(**two) as c: yield c
 
 
 def read(path):
     with rasterio.open(path) as d: return d.read()
 
 
-@pytest.mark.parametrize("how", [dict(method="BT-H"), dict(method="BDSD-PC"), dict(weights=toy_network(), steps=1)], ids=["BT-H", "BDSD-PC", "SSDiff"])
+@pytest.mark.parametrize(
+    "how",
+    [dict(method="BT-H"), dict(method="BDSD-PC"), dict(weights=toy_network(), steps=1)],
+    ids=["BT-H", "BDSD-PC", "SSDiff"],
+)
 def test_identical_pixels(pair, cluster, how):
     pan, ms, folder = pair
     for name, scheduler in (("here.tif", None), ("there.tif", cluster.scheduler_address)):
@@ -69,5 +76,7 @@ def _kill_when_busy(folder, pid):
 
 def test_no_scheduler(pair):
     pan, ms, folder = pair
-    with pytest.raises(OSError, match="no Dask scheduler answers at tcp://127.0.0.1:1"): ssdiff.sharpen(pan, ms, folder/"no.tif", sensor="QB", method="EXP", scheduler="tcp://127.0.0.1:1")
+    nobody = "tcp://127.0.0.1:1"
+    with pytest.raises(OSError, match=f"no Dask scheduler answers at {nobody}"):
+        ssdiff.sharpen(pan, ms, folder/"no.tif", sensor="QB", method="EXP", scheduler=nobody)
     assert not (folder/"no.tif").exists()

@@ -16,10 +16,13 @@ def awake(bands):
     return net
 
 
-@pytest.mark.parametrize("make, kw", [(torch.optim.AdamW, dict(weight_decay=0.1)), (torch.optim.SGD, dict(momentum=0.9, weight_decay=0.1))])
+@pytest.mark.parametrize("make, kw", [
+    (torch.optim.AdamW, dict(weight_decay=0.1)),
+    (torch.optim.SGD, dict(momentum=0.9, weight_decay=0.1)),
+])
 @pytest.mark.parametrize("mode", MODES)
 def test_only_the_phase_moves(mode, make, kw):
-    "With moments and weight decay in play, also when every gradient was full before and one step clips over all of them"
+    "With moments and weight decay in play, also when every gradient was full before and a step clips over all of them"
     net, d, b = awake(4), Diffusion(scale=0.06), toy_batch(2, 4, 16)
     d.loss(net, b).backward()  # gradients everywhere, as pretraining leaves them
     names, opts = {k for k, _ in net.named_parameters()}, optimisers(net, mode, lr=1e-3, make=make, **kw)
@@ -62,7 +65,8 @@ def test_a_phase_is_cheaper_than_a_full_step():
         while todo:
             f = todo.pop()
             if f is None or f in seen: continue
-            seen.add(f); todo += [g for g, _ in f.next_functions]
+            seen.add(f)
+            todo += [g for g, _ in f.next_functions]
         return len(seen)
 
     full = nodes(d.loss(net, b))
@@ -74,3 +78,8 @@ def test_a_phase_is_cheaper_than_a_full_step():
 @pytest.mark.parametrize("variant", ["V1", "V2", "V3", "V4"])
 def test_other_variants_are_refused(variant):
     with pytest.raises(ValueError, match=f"this network is {variant}"): parameter_groups(SSDiff(4, variant))
+
+
+def test_unknown_modes_and_periods_are_refused():
+    with pytest.raises(ValueError, match="choose one of spatial, spectral, alternating"): phase_at(0, "both")
+    with pytest.raises(ValueError, match="positive integer"): phase_at(0, period=0)

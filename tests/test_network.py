@@ -14,8 +14,9 @@ from ssdiff import apfm, fmim
 from ssdiff.diffusion import SAMPLERS, SPACINGS, Diffusion, ramps
 from ssdiff.network import VARIANTS, SSDiff, load, save
 
+# Added up by hand from the parts
 COUNTS = {8: dict(V1=1_100_920, V2=652_904, V3=1_420_184, V4=1_249_144, V5=1_420_184),
-          4: dict(V1=1_097_460, V2=649_444, V3=1_415_572, V4=1_244_532, V5=1_408_660)}  # added up by hand from the parts
+          4: dict(V1=1_097_460, V2=649_444, V3=1_415_572, V4=1_244_532, V5=1_408_660)}
 
 
 def awake(bands=8, variant="V5", seed=0, **kw):
@@ -32,13 +33,15 @@ def images(n=1, bands=8, height=32, width=None, seed=0):
     g = torch.Generator().manual_seed(seed)
     h, w = height, width or height
     up = lambda x: torch.nn.functional.interpolate(x, (h, w), mode="bicubic")
-    ms = torch.nn.functional.interpolate(torch.rand(n, bands, h // 16 + 2, w // 16 + 2, generator=g), (h // 4, w // 4), mode="bicubic").clamp(0, 1)
+    coarse = torch.rand(n, bands, h // 16 + 2, w // 16 + 2, generator=g)
+    ms = torch.nn.functional.interpolate(coarse, (h // 4, w // 4), mode="bicubic").clamp(0, 1)
     lms = up(ms).clamp(0, 1)
     gt = (lms + 0.1 * up(torch.rand(n, 1, h // 8, w // 8, generator=g) - 0.5)).clamp(0, 1)
     return dict(pan=gt.mean(1, keepdim=True), lms=lms, ms=ms, gt=gt)
 
 
-def call(net, b, t=500): return net(torch.zeros_like(b["lms"]), torch.full((len(b["lms"]),), t), b["pan"], b["lms"], b["ms"])
+def call(net, b, t=500):
+    return net(torch.zeros_like(b["lms"]), torch.full((len(b["lms"]),), t), b["pan"], b["lms"], b["ms"])
 
 
 def conditions(b): return b["pan"], b["lms"], b["ms"]
@@ -62,9 +65,8 @@ def test_fast_equals_written_out(variant):
         return [out.detach(), *(p.grad.clone() for p in net.parameters())]
 
     fast = run()
-    with mock.patch.object(apfm, "alternate", lambda a, b, c, d, phase: apfm.alternate_written(a, b, c, d)), \
-         mock.patch.object(fmim, "filter_low", fmim.filter_written):
-        written = run()
+    attention = mock.patch.object(apfm, "alternate", lambda a, b, c, d, phase: apfm.alternate_written(a, b, c, d))
+    with attention, mock.patch.object(fmim, "filter_low", fmim.filter_written): written = run()
     assert fast[0].abs().max() > 0.01
     assert max((x - y).abs().max().item() for x, y in zip(fast, written)) < 1e-5
 
@@ -123,10 +125,13 @@ def test_fmim_changes_what_it_should():
 
 
 @settings(max_examples=15, deadline=None)
-@given(steps=st.integers(1, 60), eta=st.floats(0, 1), method=st.sampled_from(SAMPLERS), spacing=st.sampled_from(SPACINGS), scale=st.sampled_from([1.0, 0.06]), seed=st.integers(-2**70, 2**70))
+@given(steps=st.integers(1, 60), eta=st.floats(0, 1), method=st.sampled_from(SAMPLERS),
+       spacing=st.sampled_from(SPACINGS), scale=st.sampled_from([1.0, 0.06]), seed=st.integers(-2**70, 2**70))
 def test_oracle_returns_the_truth(steps, eta, method, spacing, scale, seed):
     b = images(height=8)
-    out = Diffusion(scale=scale).sample(lambda *a: (b["gt"] - b["lms"]) / scale, *conditions(b), steps=steps, seed=seed, progress=False, method=method, spacing=spacing, eta=eta if method == "ddim" else 0)
+    oracle = lambda *a: (b["gt"] - b["lms"]) / scale
+    how = dict(steps=steps, method=method, spacing=spacing, eta=eta if method == "ddim" else 0)
+    out = Diffusion(scale=scale).sample(oracle, *conditions(b), **how, seed=seed, progress=False)
     assert (out - b["gt"]).abs().max() < 1e-5
 
 
@@ -146,7 +151,8 @@ def test_windows_order_and_batches_change_nothing():
 @pytest.mark.parametrize("blend", ["step", "run"])
 def test_equal_images_of_a_batch_get_equal_answers(blend):
     net, b = awake(4, window=16), images(1, 4, 24)
-    out = Diffusion(scale=0.1).sample(net, *(x.repeat(3, 1, 1, 1) for x in conditions(b)), steps=3, eta=0.5, progress=False, blend=blend)
+    three = [x.repeat(3, 1, 1, 1) for x in conditions(b)]
+    out = Diffusion(scale=0.1).sample(net, *three, steps=3, eta=0.5, progress=False, blend=blend)
     assert (out - out[:1]).abs().max() < 1e-6
 
 
@@ -174,11 +180,15 @@ def test_one_step_blends_alike():
     assert (x - y).abs().max() < 1e-5
 
 
-@pytest.mark.skipif(not shutil.which("c++") or torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="no C++ compiler, or no AVX2")
+BUILDS = shutil.which("c++") and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+
+
+@pytest.mark.skipif(not BUILDS, reason="no C++ compiler, or no AVX2")
 def test_the_kernel_is_built_by_two_processes_at_once_and_found_again(tmp_path):
     "Where it can be had it is had: nobody falls back to PyTorch unnoticed"
     code = "from ssdiff.apfm import kernel; print(kernel() is not None)"
-    env = {**{k: v for k, v in os.environ.items() if k not in ("SSDIFF_KERNEL", "CXX")}, "XDG_CACHE_HOME": str(tmp_path)}
+    kept = {k: v for k, v in os.environ.items() if k not in ("SSDIFF_KERNEL", "CXX")}
+    env = {**kept, "XDG_CACHE_HOME": str(tmp_path)}
     start = lambda: subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True)
     assert [p.communicate()[0].strip() for p in [start(), start()]] == ["True", "True"]
     built, = (tmp_path / "ssdiff").iterdir()
@@ -219,9 +229,13 @@ def seam(image, overlap, window=16):
 @pytest.mark.parametrize("blend", ["step", "run"])
 @pytest.mark.parametrize("steps", [1, 5])
 def test_no_seam(trained, blend, steps):
-    "Jumps across window edges are like those elsewhere; windows side by side are the control that the measure sees a seam"
+    "Jumps across window edges are like those elsewhere; windows side by side are the control: the measure sees a seam"
     (net, d), b = trained, images(2, 4, 64, 160)
-    detail = lambda overlap: d.sample(net, *conditions(b), steps=steps, progress=False, blend=blend, overlap=overlap) - b["lms"]
+
+    def detail(overlap):
+        how = dict(steps=steps, progress=False, blend=blend, overlap=overlap)
+        return d.sample(net, *conditions(b), **how) - b["lms"]
+
     bound = 1.5
     assert abs(seam(detail(4), 4)) < bound
     assert seam(detail(0), 0) > 2 * bound
@@ -229,7 +243,8 @@ def test_no_seam(trained, blend, steps):
 
 @pytest.mark.parametrize("blend, arrays", [("run", 2.5), ("step", 8)])
 def test_memory_is_that_of_a_few_images(blend, arrays):
-    "Beside its input a run holds its output (and with blend='step' the state and what a step needs), whatever the size; a network's passes see windows only"
+    "Beside its input a run holds its output (with blend='step' also the state and what a step needs), at any size"
+    # a network's passes see windows only
     code = f"""
 import resource, torch
 from ssdiff.diffusion import Diffusion
@@ -261,5 +276,6 @@ def test_saved_file_is_readable_by_others(tmp_path):
 def test_a_failed_save_leaves_the_old_file(tmp_path):
     path = tmp_path / "net.safetensors"
     save(SSDiff(4), path, profile="first")
-    with mock.patch("ssdiff.files.os.replace", side_effect=OSError("disk full")), pytest.raises(OSError): save(SSDiff(4), path)
+    full = mock.patch("ssdiff.files.os.replace", side_effect=OSError("disk full"))
+    with full, pytest.raises(OSError): save(SSDiff(4), path)
     assert load(path).meta["profile"] == "first" and [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]

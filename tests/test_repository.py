@@ -1,15 +1,26 @@
-"The files around the notebooks agree with each other: what is imported is declared, what a stage is given it takes, what it depends on exists."
+"The files around the notebooks agree: imports are declared, a stage is given what it takes, its dependencies exist."
 import ast, configparser, re, sys
 from pathlib import Path
 import nbformat, pytest, yaml
 
 ROOT = Path(__file__).parents[1]
 PIP_NAME = {"yaml": "pyyaml", "PIL": "pillow", "ruamel": "ruamel.yaml"}
-settings = configparser.ConfigParser(delimiters=["="]); settings.read(ROOT/"settings.ini", encoding="utf-8"); settings = settings["DEFAULT"]
-stages = {name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT/"dvc.yaml").read_text(encoding="utf-8"))["stages"].items()}
+settings = configparser.ConfigParser(delimiters=["="])
+settings.read(ROOT/"settings.ini", encoding="utf-8")
+settings = settings["DEFAULT"]
+pipeline = yaml.safe_load((ROOT/"dvc.yaml").read_text(encoding="utf-8"))
+stages = {name: stage.get("do", stage) for name, stage in pipeline["stages"].items()}
 params = yaml.safe_load((ROOT/"params.yaml").read_text(encoding="utf-8"))
 
-def names(requirements): return {re.split(r"[<>=;!~ \[]", r.strip())[0].lower().replace("_", "-") for r in requirements if r.strip() and not r.startswith("#")}
+def names(requirements):
+    "The packages that some lines of requirements name, spelt as pip compares them."
+    stated = (r.strip() for r in requirements if r.strip() and not r.startswith("#"))
+    return {re.split(r"[<>=;!~ \[]", r)[0].lower().replace("_", "-") for r in stated}
+
+def declared(*extras):
+    "What settings.ini requires, with the named extras."
+    return names("".join(settings[k] for k in ("requirements", *extras)).splitlines())
+
 def imports(source):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import): yield from (a.name.split(".")[0] for a in node.names)
@@ -18,12 +29,12 @@ def imports(source):
 @pytest.mark.parametrize("path", sorted((ROOT/"ssdiff").rglob("*.py")), ids=lambda p: p.name)
 def test_imports_are_declared(path):
     used = {m for m in imports(path.read_text(encoding="utf-8")) if m not in sys.stdlib_module_names | {"ssdiff"}}
-    missing = {PIP_NAME.get(m, m) for m in used} - names((settings["requirements"] + settings["dask_requirements"]).splitlines())
+    missing = {PIP_NAME.get(m, m) for m in used} - declared("dask_requirements")
     assert not missing, f"settings.ini does not require {missing}"
 
 def test_everything_declared_is_pinned():
     pinned = names((ROOT/"requirements.txt").read_text(encoding="utf-8").splitlines())
-    assert names((settings["requirements"] + settings["dev_requirements"] + settings["dask_requirements"]).splitlines()) <= pinned
+    assert declared("dev_requirements", "dask_requirements") <= pinned
 
 @pytest.mark.parametrize("name", stages)
 def test_a_stage_is_given_what_its_notebook_takes(name):
@@ -31,11 +42,13 @@ def test_a_stage_is_given_what_its_notebook_takes(name):
     notebook = re.search(r"nbs/study/\S+", stage["cmd"])[0]
     cells = [c for c in nbformat.read(ROOT/notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
     assert len(cells) == 1, f"{notebook} needs one cell tagged parameters"
-    takes = {n.id for n in ast.walk(ast.parse(cells[0].source)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    named = [n for n in ast.walk(ast.parse(cells[0].source)) if isinstance(n, ast.Name)]
+    takes = {n.id for n in named if isinstance(n.ctx, ast.Store)}
     given = set(re.findall(r"-p (\w+)", stage["cmd"]))
     for group in re.findall(r"--group (\S+)", stage["cmd"]):
         at = params
-        for key in group.replace("${profile}", params["profile"]).replace("${item.method}", "pandiff").split("."): at = at[key]
+        group = group.replace("${profile}", params["profile"]).replace("${item.method}", "pandiff")
+        for key in group.split("."): at = at[key]
         given |= set(at)
     assert given == takes
 
@@ -47,9 +60,11 @@ def test_a_stage_depends_on_files_that_exist(name):
 
 def test_stage_notebooks_export_nothing():
     for path in (ROOT/"nbs/study").glob("*.ipynb"):
-        assert not [c for c in nbformat.read(path, as_version=4).cells if re.search(r"#\|\s*(export|default_exp)", c.source)], path
+        cells = nbformat.read(path, as_version=4).cells
+        assert not [c for c in cells if re.search(r"#\|\s*(export|default_exp)", c.source)], path
 
-# What a stage may use without depending on it: what runs stages, files and layouts; in training, pictures and the indices of the learning curve, which change no weight.
+# What a stage may use without depending on it: what runs stages, files and layouts;
+# in training, pictures and the indices of the learning curve, which change no weight.
 _AROUND = {"study", "files", "data", "training"}
 _CURVES = {"study", "files", "data", "plots", "metrics", "sensors"}
 FREE = {
@@ -76,17 +91,20 @@ def modules_used(source, package=""):
 def closure(modules, free):
     found, todo = set(), set(modules) - free
     while todo:
-        m = todo.pop(); found.add(m)
-        todo |= modules_used((ROOT/f"ssdiff/{m.replace('.', '/')}.py").read_text(encoding="utf-8"), m.rpartition(".")[0] + "." if "." in m else "") - found - free
+        m = todo.pop()
+        found.add(m)
+        source = (ROOT/f"ssdiff/{m.replace('.', '/')}.py").read_text(encoding="utf-8")
+        todo |= modules_used(source, m.rpartition(".")[0] + "." if "." in m else "") - found - free
     return found
 
 @pytest.mark.parametrize("name", stages)
 def test_a_stage_depends_on_the_modules_that_decide_its_result(name):
     notebook = re.search(r"nbs/study/\S+", stages[name]["cmd"])[0]
     source = "\n".join(c.source for c in nbformat.read(ROOT/notebook, as_version=4).cells if c.cell_type == "code")
-    depends = {d.removeprefix("ssdiff/").removesuffix(".py").replace("/", ".") for d in stages[name]["deps"] if d.startswith("ssdiff/")}
+    modules = [d.removeprefix("ssdiff/").removesuffix(".py") for d in stages[name]["deps"] if d.startswith("ssdiff/")]
+    depends = {m.replace("/", ".") for m in modules}
     used = modules_used(source) | {"prepare": {"scenes", "data"}, "baseline": {"baselines.pandiff"}}.get(name, set())
-    if "baselines" in depends: assert re.search(r"^import ssdiff$", source, re.M)            # ssdiff.load opens any of them
+    if "baselines" in depends: assert re.search(r"^import ssdiff$", source, re.M)     # ssdiff.load opens any of them
     missing = closure(used, FREE[name]) - {d.replace("${item.method}", "pandiff") for d in depends}
     assert not missing, f"{name} uses {missing} without depending on them"
 

@@ -61,7 +61,9 @@ def test_filters():
 
 def test_resampling():
     up = UNITS["in_x_interp"]
-    for r in (2, 4): same_image("interpolation by 23 taps", resampling.upsample23(up.astype(float), r)[:, :20, -20:], UNITS[f"out_interp_r{r}"])
+    for r in (2, 4):
+        ours = resampling.upsample23(up.astype(float), r)[:, :20, -20:]
+        same_image("interpolation by 23 taps", ours, UNITS[f"out_interp_r{r}"])
     for k in ("x_res", "x_res2"):
         x, out = UNITS["in_"+k].astype(float), k[2:]
         same_image("decimation", resampling.decimate(x), UNITS[f"out_{out}_near"])
@@ -98,9 +100,11 @@ def test_sam_ergas_scc_q():
 
 def test_full_resolution_unit():
     ms, fused, pan = UNITS["in_fs_ms"], UNITS["in_fs_fused"], UNITS["in_fs_pan"]
-    with pytest.warns(UserWarning, match="image has 3 band.* but sensor QB has 4"): r = metrics.full(fused, ms, resampling.upsample23(ms), pan, "QB")
-    assert r == metrics.full(fused, ms, resampling.upsample23(ms), pan, SENSORS["QB"].first(3))
-    for ours, theirs in dict(D_lambda_K="dlk", D_s="ds", HQNR="hqnr", D_lambda="dl", QNR="qnr").items(): same(ours, r[ours], UNITS["out_fs_"+theirs])
+    images = fused, ms, resampling.upsample23(ms), pan
+    with pytest.warns(UserWarning, match="image has 3 band.* but sensor QB has 4"): r = metrics.full(*images, "QB")
+    assert r == metrics.full(*images, SENSORS["QB"].first(3))
+    names = dict(D_lambda_K="dlk", D_s="ds", HQNR="hqnr", D_lambda="dl", QNR="qnr")
+    for ours, theirs in names.items(): same(ours, r[ours], UNITS["out_fs_"+theirs])
 
 
 def test_percentile():
@@ -119,10 +123,12 @@ def pair():
 def test_reduced_resolution(pair, key):
     fused = classical.METHODS[METHODS[key]](*pair, "QB")
     same_image(METHODS[key], fused[:, :16, -16:], QB["lms" if key == "exp" else key])
+    names = dict(Q2n="Q2n", Q="Q", SAM="SAM_deg", ERGAS="ERGAS", SCC="SCC")
     for setting, figures in FIGURES["QB_reduced"][key].items():
-        r = metrics.reduced(QB["gt"].astype(float), fused, border=21 if setting.startswith("cut21") else None,
-                            clip_bits=11 if setting.endswith("clipped_to_0_2048") else None)
-        for ours, theirs in dict(Q2n="Q2n", Q="Q", SAM="SAM_deg", ERGAS="ERGAS", SCC="SCC").items(): same(ours, r[ours], figures[theirs])
+        border = 21 if setting.startswith("cut21") else None
+        clip_bits = 11 if setting.endswith("clipped_to_0_2048") else None
+        r = metrics.reduced(QB["gt"].astype(float), fused, border=border, clip_bits=clip_bits)
+        for ours, theirs in names.items(): same(ours, r[ours], figures[theirs])
 
 
 @pytest.mark.parametrize("key", [*METHODS, "glpfs_rounded"])
@@ -134,11 +140,14 @@ def test_full_resolution(key):
     else:
         name = "lms" if key == "exp" else key
         same_image(METHODS[key], fused[:, 224:240, :16], WV3[name])
-        same_image(METHODS[key], fused.mean((1, 2)), WV3[name+"_mean"]); same_image(METHODS[key], fused.std((1, 2)), WV3[name+"_std"])
-    if key == "mtf_glp_fs": same_image("low-pass filters", resampling.mtf_blur(fused, "WV3")[:, :16, :16], WV3["glp_filtered"])
+        same_image(METHODS[key], fused.mean((1, 2)), WV3[name+"_mean"])
+        same_image(METHODS[key], fused.std((1, 2)), WV3[name+"_std"])
+    if key == "mtf_glp_fs":
+        same_image("low-pass filters", resampling.mtf_blur(fused, "WV3")[:, :16, :16], WV3["glp_filtered"])
+    names = dict(D_lambda_K="D_lambda_K", D_s="D_s", HQNR="HQNR", D_lambda="D_lambda_classic", QNR="QNR")
     for setting, figures in FIGURES["WV3_full"][key].items():
-        r = metrics.full(fused, ms, resampling.upsample23(ms), pan, "WV3", clip_bits=11 if setting == "clipped_to_0_2048" else None)
-        names = dict(D_lambda_K="D_lambda_K", D_s="D_s", HQNR="HQNR", D_lambda="D_lambda_classic", QNR="QNR")
+        clip_bits = 11 if setting == "clipped_to_0_2048" else None
+        r = metrics.full(fused, ms, resampling.upsample23(ms), pan, "WV3", clip_bits=clip_bits)
         for ours, theirs in names.items(): same(ours, r[ours], figures[theirs])
 
 
@@ -153,7 +162,8 @@ def test_figures_notice_the_common_mistakes():
     x = UNITS["in_x_filt"].astype(float)[:4]
     assert abs(resampling.mtf_blur(x, sharper)[:, :20, -20:] - UNITS["out_mtf_qb"]).max() > 1
     with pytest.raises(AssertionError, match="control differs by"): same("control", [0., 1e-6], [0., 0.])
-    with pytest.raises(AssertionError, match="control differs by nan"): same_image("control", np.array([np.nan]), np.array([1.]))
+    with pytest.raises(AssertionError, match="control differs by nan"):
+        same_image("control", np.array([np.nan]), np.array([1.]))
     del LARGEST["control"]
 
 

@@ -1,6 +1,7 @@
-"The weights that come with the package: they load, are small, say what they are, and hold on scenes of the study's own simulation, through cameras that they never saw as they are."
+"""The packaged weights load, are small, say what they are, and hold on simulated scenes of cameras new to them."""
 from importlib.resources import files
-import numpy as np, pytest, torch
+import numpy as np
+import pytest
 from ssdiff.classical import METHODS
 from ssdiff.data import reduced_scene
 from ssdiff.evaluation import network_method
@@ -23,7 +24,11 @@ def test_they_say_what_they_are(net, sensor):
 def test_they_hold_on_scenes_of_the_study(net, sensor):
     scenes = [reduced_scene(s, sensor, 128) for s in SEEDS[sensor]]
     cut = lambda x: x[..., 16:-16, 16:-16]
-    def mean(index, fuse): return np.mean([index(cut(x["gt"].astype(float)), cut(fuse(x["ms"], x["pan"], x["lms"]))) for x in scenes])
+
+    def mean(index, fuse):
+        pairs = [(x["gt"].astype(float), fuse(x["ms"], x["pan"], x["lms"])) for x in scenes]
+        return np.mean([index(cut(gt), cut(fused)) for gt, fused in pairs])
+
     ours = network_method(net, sensor, steps=1)
     for name in ("EXP", "BT-H", "BDSD-PC", "MTF-GLP-FS"):
         other = lambda ms, pan, lms: METHODS[name](ms, pan, sensor)
@@ -33,4 +38,5 @@ def test_gains_of_bands_go_through(net, sensor):
     x = reduced_scene(SEEDS[sensor][0], sensor, 64)
     gain = np.linspace(.4, .9, net.bands)[:, None, None]
     ours = network_method(net, sensor, steps=1)
-    np.testing.assert_allclose(ours(x["ms"]*gain, x["pan"]*.5, x["lms"]*gain), ours(x["ms"], x["pan"], x["lms"])*gain, rtol=1e-3, atol=.5)
+    changed = ours(x["ms"]*gain, x["pan"]*.5, x["lms"]*gain)
+    np.testing.assert_allclose(changed, ours(x["ms"], x["pan"], x["lms"])*gain, rtol=1e-3, atol=.5)

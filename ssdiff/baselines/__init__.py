@@ -41,7 +41,9 @@ def sharpening(net:Baseline, # A trained network
 def sharpeners() -> dict: # Name → (bands → f(ms, pan, sensor, ratio=4)), in the order of the tables
     "Every method of the study but SSDiff: the classical ones, then the networks"
     classical = {name: lambda bands, f=f: f for name, f in METHODS.items()}
-    return classical | {name: lambda bands, name=name, **options: sharpening(create(name, bands, **options)) for name in names()}
+    networks = {name: lambda bands, name=name, **options: sharpening(create(name, bands, **options))
+                for name in names()}
+    return classical | networks
 
 # %% ../../nbs/lib/30_baselines.ipynb #30021
 def load(path, # A file of weights that this project wrote

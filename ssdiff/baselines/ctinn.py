@@ -13,7 +13,9 @@ from torch.nn.functional import fold, interpolate, normalize, unfold
 from .core import Baseline, Recipe, register
 
 # %% ../../nbs/lib/25_ctinn.ipynb #25006
-CTINN_RECIPE = Recipe(8e-4, 1000, 4, loss="l1", milestones=(200, 400, 600, 800), factor=0.5, patch=128, source="authors' script; the halving it creates and never applies is applied, as in their later training")
+CTINN_RECIPE = Recipe(
+    8e-4, 1000, 4, loss="l1", milestones=(200, 400, 600, 800), factor=0.5, patch=128,
+    source="authors' script; the halving it creates and never applies is applied, as in their later training")
 
 # %% ../../nbs/lib/25_ctinn.ipynb #25008
 def best_match(query:Tensor, # (M, K, P): P vectors of M windows
@@ -22,7 +24,8 @@ def best_match(query:Tensor, # (M, K, P): P vectors of M windows
               ) -> Tensor: # (M, P) int64: for each query vector the reference vector most similar in direction
     "The argmax of the cosine similarity, a few windows at a time"
     with torch.no_grad():
-        pairs = zip(query.split(chunk), normalize(ref, dim=1).split(chunk))          # the query's length does not move the maximum
+        # the query's length does not move the maximum
+        pairs = zip(query.split(chunk), normalize(ref, dim=1).split(chunk))
         return torch.cat([torch.bmm(r.transpose(1, 2), q).max(1)[1] for q, r in pairs])
 
 # %% ../../nbs/lib/25_ctinn.ipynb #25009
@@ -32,7 +35,9 @@ class HardAttention(nn.Module):
                  width:int, # C
                 ):
         super().__init__()
-        self.mix = nn.Sequential(nn.Conv2d(2 * width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.mix = nn.Sequential(
+            nn.Conv2d(2 * width, width, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self,
                 query:Tensor, # (M, C, h, w)
@@ -40,7 +45,8 @@ class HardAttention(nn.Module):
                ) -> Tensor: # (M, C, h, w)
         size, near = query.shape[-2:], lambda x: unfold(x, 3, padding=1)
         q, r = near(query), near(ref)
-        q_length, r_length = (near(x.square().sum(1, keepdim=True)).sum(1).clamp_min(1e-24).sqrt() for x in (query, ref))
+        length = lambda x: near(x.square().sum(1, keepdim=True)).sum(1).clamp_min(1e-24).sqrt()
+        q_length, r_length = length(query), length(ref)
         best = best_match(q, r)
         won = r.gather(2, best[:, None].expand(-1, r.shape[1], -1))
         similar = ((won * q).sum(1) / (q_length * r_length.gather(1, best))).view(-1, 1, *size)
@@ -77,7 +83,9 @@ class InvertibleMix(nn.Module):
         super().__init__()
         p, lower, upper = torch.linalg.lu(torch.linalg.qr(torch.randn(width, width))[0])
         s = upper.diagonal()
-        self.lower, self.log_s, self.upper = nn.Parameter(lower), nn.Parameter(s.abs().log()), nn.Parameter(upper.triu(1))
+        self.lower = nn.Parameter(lower)
+        self.log_s = nn.Parameter(s.abs().log())
+        self.upper = nn.Parameter(upper.triu(1))
         self.register_buffer("p", p)
         self.register_buffer("sign", s.sign())
 
@@ -89,13 +97,15 @@ class InvertibleMix(nn.Module):
 
 # %% ../../nbs/lib/25_ctinn.ipynb #25018
 class HalfNorm(nn.Module):
-    "Two 3×3 convolutions; instance norm on the first half of the channels between them; a 1×1 convolution beside them"
+    "Two 3×3 convolutions, between them instance norm on the first half of the channels, beside them a 1×1 convolution"
     def __init__(self,
                  a:int, # Channels in
                  b:int, # Channels out
                 ):
         super().__init__()
-        self.beside, self.first, self.second = nn.Conv2d(a, b, 1), nn.Conv2d(a, b, 3, padding=1), nn.Conv2d(b, b, 3, padding=1)
+        self.beside = nn.Conv2d(a, b, 1)
+        self.first = nn.Conv2d(a, b, 3, padding=1)
+        self.second = nn.Conv2d(b, b, 3, padding=1)
         self.norm = nn.InstanceNorm2d(b // 2, affine=True)
 
     def forward(self, x:Tensor) -> Tensor:
@@ -110,7 +120,9 @@ class Coupling(nn.Module):
                  width:int, # n
                 ):
         super().__init__()
-        sub = lambda: nn.Sequential(HalfNorm(width // 2, 16), nn.LeakyReLU(0.2), HalfNorm(16, width // 2), nn.LeakyReLU(0.2))
+        sub = lambda: nn.Sequential(
+            HalfNorm(width // 2, 16), nn.LeakyReLU(0.2),
+            HalfNorm(16, width // 2), nn.LeakyReLU(0.2))
         self.F, self.G, self.H, self.mix = sub(), sub(), sub(), InvertibleMix(width)
 
     def forward(self, x:Tensor) -> Tensor:
@@ -126,8 +138,12 @@ class ConstantShift(nn.Module):
                  width:int, # n
                 ):
         super().__init__()
-        self.gate = nn.Sequential(nn.Conv2d(width, width // 4, 1), nn.ReLU(), nn.Conv2d(width // 4, width, 1), nn.Sigmoid())
-        self.convs = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.gate = nn.Sequential(
+            nn.Conv2d(width, width // 4, 1), nn.ReLU(),
+            nn.Conv2d(width // 4, width, 1), nn.Sigmoid())
+        self.convs = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x:Tensor) -> Tensor:
         v = self.convs(x).mean((2, 3), keepdim=True)
@@ -146,15 +162,21 @@ class CTINN(Baseline):
                  scale:float=1.0, # See `Baseline`
                 ):
         super().__init__(bands, scale=scale)
-        if windows not in ("spatial", "released"): raise ValueError(f"windows must be 'spatial' or 'released', found {windows!r}")
-        if features < 4 or features % 4: raise ValueError(f"features must be a positive multiple of 4, found {features!r}")
+        if windows not in ("spatial", "released"):
+            raise ValueError(f"windows must be 'spatial' or 'released', found {windows!r}")
+        if features < 4 or features % 4:
+            raise ValueError(f"features must be a positive multiple of 4, found {features!r}")
         self.windows, n, c = windows, features, features // 2
         conv = lambda a, b: nn.Conv2d(a, b, 3, padding=1)
-        self.ms_head, self.pan_head, self.local, self.attention = conv(bands, c), conv(1, c), conv(n, c), HardAttention(c)
-        self.blocks, self.join = nn.Sequential(*(Coupling(n) for _ in range(3))), nn.Conv2d(2 * n, n, 1)
+        self.ms_head, self.pan_head = conv(bands, c), conv(1, c)
+        self.local, self.attention = conv(n, c), HardAttention(c)
+        self.blocks = nn.Sequential(*(Coupling(n) for _ in range(3)))
+        self.join = nn.Conv2d(2 * n, n, 1)
         self.refine = nn.Sequential(conv(n, n), ConstantShift(n), conv(n, bands))
         for m in (*self.blocks.modules(), self.join):
-            if isinstance(m, nn.Conv2d): nn.init.xavier_normal_(m.weight); nn.init.zeros_(m.bias)
+            if isinstance(m, nn.Conv2d):
+                nn.init.xavier_normal_(m.weight)
+                nn.init.zeros_(m.bias)
 
     def attend(self, fm:Tensor, fp:Tensor, chunk:int=256) -> Tensor: # (N, C, H, W)
         "Hard attention of fm on fp in windows, some windows at a time"

@@ -13,15 +13,19 @@ from torch.nn.functional import interpolate
 from .core import Baseline, Recipe, register
 
 # %% ../../nbs/lib/28_dcfnet.ipynb #28006
-DCFNET_RECIPE = Recipe(1e-3, 1500, 32, milestones=(100, 1000), factor=0.1, source="authors' loss, optimiser and batch; rate with the decay of a later re-implementation")
+DCFNET_RECIPE = Recipe(
+    1e-3, 1500, 32, milestones=(100, 1000), factor=0.1,
+    source="authors' loss, optimiser and batch; rate with the decay of a later re-implementation")
+
 IDLE_PARAMETERS = 128 * 128 * 9 + 2 * 128 # of the layer that the source builds and never calls
 
 # %% ../../nbs/lib/28_dcfnet.ipynb #28008
-def _norm(n:int) -> nn.BatchNorm2d: return nn.BatchNorm2d(n)  # how quickly it follows, `DCFNet` says
+def _norm(n:int) -> nn.BatchNorm2d: return nn.BatchNorm2d(n) # how quickly it follows, `DCFNet` says
 
 def unit(a:int, b:int, k:int=3, stride:int=1, relu:bool=True) -> nn.Sequential:
     "Convolution, norm, and ReLU unless told otherwise"
-    return nn.Sequential(nn.Conv2d(a, b, k, stride, k // 2, bias=False), _norm(b), *([nn.ReLU()] if relu else []))
+    conv = nn.Conv2d(a, b, k, stride, k // 2, bias=False)
+    return nn.Sequential(conv, _norm(b), *([nn.ReLU()] if relu else []))
 
 # %% ../../nbs/lib/28_dcfnet.ipynb #28009
 class Basic(nn.Module):
@@ -50,14 +54,17 @@ def normalised(r:Tensor, # Learned weights; negative ones count as zero
     return r / (r.sum(0, keepdim=True) + 1e-4)
 
 # %% ../../nbs/lib/28_dcfnet.ipynb #28013
-def resize(x:Tensor, like:Tensor) -> Tensor: return interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
+def resize(x:Tensor, like:Tensor) -> Tensor:
+    return interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
 
 # %% ../../nbs/lib/28_dcfnet.ipynb #28015
 class PyramidFuse(nn.Module):
     "A branch meets the MS image of its own resolution"
     def __init__(self, bands:int, width:int):
         super().__init__()
-        self.share, self.lift, self.block = nn.Parameter(torch.ones(2)), nn.Conv2d(bands, width, 3, padding=1, bias=False), Basic(width)
+        self.share = nn.Parameter(torch.ones(2))
+        self.lift = nn.Conv2d(bands, width, 3, padding=1, bias=False)
+        self.block = Basic(width)
 
     def forward(self, x:Tensor, ms:Tensor) -> Tensor:
         w = normalised(self.share)
@@ -69,7 +76,9 @@ class NewBranch(nn.Module):
     def __init__(self, bands:int):
         super().__init__()
         self.share = nn.Parameter(torch.ones(2))
-        self.from_x0, self.down_q, self.down_x1 = unit(32, 64, stride=2), unit(64, 128, stride=2), unit(64, 128, stride=2)
+        self.from_x0 = unit(32, 64, stride=2)
+        self.down_q = unit(64, 128, stride=2)
+        self.down_x1 = unit(64, 128, stride=2)
         self.meet = PyramidFuse(bands, 128)
 
     def forward(self, x0:Tensor, x1:Tensor, ms:Tensor) -> Tensor:
@@ -119,7 +128,8 @@ class DCFNet(Baseline):
         super().__init__(bands, scale=scale)
         self.stem = nn.Sequential(unit(bands + 1, 64), unit(64, 64))
         self.first = nn.Sequential(Bottleneck(64, 64), *(Bottleneck(256, 64) for _ in range(3)))
-        self.to_x0, self.to_x1, self.meet_x1 = unit(256, 32), unit(256, 64, stride=2), PyramidFuse(bands, 64)
+        self.to_x0, self.to_x1 = unit(256, 32), unit(256, 64, stride=2)
+        self.meet_x1 = PyramidFuse(bands, 64)
         self.second, self.opening, self.third = Stage((32, 64)), NewBranch(bands), Stage((32, 64, 128))
         self.head = nn.Sequential(nn.Conv2d(224, 224, 1), _norm(224), nn.ReLU(), nn.Conv2d(224, bands, 1))
         for norm in (m for m in self.modules() if isinstance(m, nn.BatchNorm2d)): norm.momentum = momentum

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from .core import Baseline, Recipe, register
 
 # %% ../../nbs/lib/22_dicnn.ipynb #22006
-DICNN_RECIPE = Recipe(2e-4, 5000, 64, milestones=(1500, 3000, 4500), factor=0.5, clip=10, source="benchmark's toolbox; factor 0.5 as written in the network's file (its runner uses 0.1)")
+DICNN_RECIPE = Recipe(
+    2e-4, 5000, 64, milestones=(1500, 3000, 4500), factor=0.5, clip=10,
+    source="benchmark's toolbox; factor 0.5 as written in the network's file (its runner uses 0.1)")
 
 # %% ../../nbs/lib/22_dicnn.ipynb #22007
 @register("DiCNN", DICNN_RECIPE, "He et al., IEEE JSTARS 12(4), 2019", order=2)

@@ -19,7 +19,8 @@ class Residual(nn.Module):
                  width:int, # Channels in and out
                 ):
         super().__init__()
-        self.first, self.second = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x:Tensor) -> Tensor: return x + self.second(self.first(x).relu())
 
@@ -27,7 +28,8 @@ class Residual(nn.Module):
 @register("FusionNet", FUSIONNET_RECIPE, "Deng et al., IEEE TGRS 59(8), 2021", order=4)
 class FusionNet(Baseline):
     "lms plus a residual network of pan - lms"
-    published = ((r"(^|\.)backbone\.0\.", r"\1res1."), (r"(^|\.)backbone\.1\.", r"\1res2."), (r"(^|\.)backbone\.2\.", r"\1res3."), (r"(^|\.)backbone\.3\.", r"\1res4."))
+    published = ((r"(^|\.)backbone\.0\.", r"\1res1."), (r"(^|\.)backbone\.1\.", r"\1res2."),
+                 (r"(^|\.)backbone\.2\.", r"\1res3."), (r"(^|\.)backbone\.3\.", r"\1res4."))
 
     def __init__(self,
                  bands:int=8, # B

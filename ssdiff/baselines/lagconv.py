@@ -22,7 +22,10 @@ class LAGConv(nn.Module):
                 ):
         super().__init__()
         self.shared = nn.Conv2d(a, b, 3, bias=False)
-        self.local = nn.Sequential(nn.Conv2d(a, 9, 3, padding=1), nn.ReLU(), nn.Conv2d(9, 9, 1), nn.ReLU(), nn.Conv2d(9, 9, 1), nn.Sigmoid())
+        self.local = nn.Sequential(
+            nn.Conv2d(a, 9, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(9, 9, 1), nn.ReLU(),
+            nn.Conv2d(9, 9, 1), nn.Sigmoid())
         self.overall = nn.Sequential(nn.Conv2d(a, b, 1), nn.ReLU(), nn.Conv2d(b, b, 1))
 
     def forward(self, x:Tensor) -> Tensor: # (N, a, H, W) → (N, b, H, W)
@@ -30,7 +33,8 @@ class LAGConv(nn.Module):
         y, wide = self.overall(x.mean((2, 3), keepdim=True)), nn.functional.pad(x, (1, 1, 1, 1))
         for tap in range(9):
             i, j = divmod(tap, 3)
-            y = y + nn.functional.conv2d(weights[:, tap:tap + 1] * wide[..., i:i + h, j:j + w], self.shared.weight[:, :, i:i + 1, j:j + 1])
+            weighted = weights[:, tap:tap + 1] * wide[..., i:i + h, j:j + w]
+            y = y + nn.functional.conv2d(weighted, self.shared.weight[:, :, i:i + 1, j:j + 1])
         return y
 
 # %% ../../nbs/lib/26_lagconv.ipynb #26010
@@ -53,7 +57,9 @@ class LAGNet(Baseline):
                  scale:float=1.0, # See `Baseline`
                 ):
         super().__init__(bands, scale=scale)
-        self.head, self.body, self.tail = LAGConv(bands + 1, 32), nn.Sequential(*(LAGBlock(32) for _ in range(5))), LAGConv(32, bands)
+        self.head = LAGConv(bands + 1, 32)
+        self.body = nn.Sequential(*(LAGBlock(32) for _ in range(5)))
+        self.tail = LAGConv(32, bands)
 
     def fuse(self, pan:Tensor, lms:Tensor, ms:Tensor) -> Tensor:
         return lms + self.scale * self.tail(self.body(self.head(torch.cat([pan, lms], 1)).relu()))

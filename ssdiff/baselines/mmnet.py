@@ -13,7 +13,9 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad, scaled
 from .core import Baseline, Recipe, register
 
 # %% ../../nbs/lib/27_mmnet.ipynb #27006
-MMNET_RECIPE = Recipe(5e-4, 1000, 32, loss="l1", milestones=(200, 400, 600, 800), factor=0.5, source="schedule of a later re-training by the authors' group; batch for the 64×64 patches of the benchmark")
+MMNET_RECIPE = Recipe(
+    5e-4, 1000, 32, loss="l1", milestones=(200, 400, 600, 800), factor=0.5,
+    source="schedule of a later re-training by the authors' group; batch for the 64×64 patches of the benchmark")
 
 # %% ../../nbs/lib/27_mmnet.ipynb #27008
 def _conv(a:int, b:int, k:int, stride:int=1) -> nn.Conv2d: return nn.Conv2d(a, b, k, stride, k // 2, bias=False)
@@ -36,14 +38,17 @@ class Res(nn.Module):
     def forward(self, x:Tensor) -> Tensor: return x + self.act(self.second(self.act(self.first(x))))
 
 # %% ../../nbs/lib/27_mmnet.ipynb #27010
-def chain(a:int, b:int, k:int=3, blocks:int=2) -> nn.Sequential: return nn.Sequential(Act(a, b, k), *(Res(b, k) for _ in range(blocks)))
+def chain(a:int, b:int, k:int=3, blocks:int=2) -> nn.Sequential:
+    return nn.Sequential(Act(a, b, k), *(Res(b, k) for _ in range(blocks)))
 
 # %% ../../nbs/lib/27_mmnet.ipynb #27012
 class Prior(nn.Module):
     "What the image should look like, from the image and pan; and a feature for the memory"
     def __init__(self, bands:int):
         super().__init__()
-        self.mix, self.body, self.pan = Act(2 * bands, bands, 5), nn.Sequential(Res(bands), Res(bands)), Act(1, bands - 1, 5)
+        self.mix = Act(2 * bands, bands, 5)
+        self.body = nn.Sequential(Res(bands), Res(bands))
+        self.pan = Act(1, bands - 1, 5)
 
     def forward(self, x:Tensor, pan:Tensor) -> tuple: # (N, B, H, W), (N, 3B, H, W)
         h = self.mix(torch.cat([x, self.pan(pan), pan], 1))
@@ -59,7 +64,12 @@ class DataStep(nn.Module):
         self.down = Act(bands * (2 if memory else 1), bands, 5, 4)
         self.up, self.act = nn.ConvTranspose2d(bands, bands, 5, 4, 1, 1, bias=False), nn.PReLU(init=0.5)
 
-    def forward(self, x:Tensor, prior:Tensor, ms:Tensor, memory:Tensor=None) -> tuple: # (N, B, H, W), feature for the memory
+    def forward(self,
+                x:Tensor, # (N, B, H, W)
+                prior:Tensor, # (N, B, H, W)
+                ms:Tensor, # (N, B, H/4, W/4)
+                memory:Tensor=None, # (N, B, H, W); None in stage 0
+               ) -> tuple: # (N, B, H, W), feature for the memory
         seen = x if memory is None else torch.cat([x, memory], 1)
         new = x - (self.alpha * self.act(self.up(ms - self.down(seen))) + self.beta * (x - prior))
         return new, torch.cat([seen, new], 1)
@@ -85,8 +95,10 @@ class NonLocal(nn.Module):
         self.g, self.w, self.w_pan = nn.Conv2d(bands, half, 1), out(), out()
         self.theta, self.phi, self.phi_pan = (nn.Conv2d(bands, half, 3, 2, 1) for _ in range(3))
         self.g_pan = nn.Conv2d(bands, half, 1)
-        for conv in (self.g, self.g_pan, self.w[0], self.w_pan[0]): nn.init.kaiming_normal_(conv.weight); nn.init.zeros_(conv.bias)
-        for norm in (self.w[1], self.w_pan[1]): nn.init.zeros_(norm.weight)         # with its bias of 0 the unit starts as zero
+        for conv in (self.g, self.g_pan, self.w[0], self.w_pan[0]):
+            nn.init.kaiming_normal_(conv.weight)
+            nn.init.zeros_(conv.bias)
+        for norm in (self.w[1], self.w_pan[1]): nn.init.zeros_(norm.weight) # with its bias of 0 the unit starts as zero
 
     def forward(self, a:Tensor, p:Tensor) -> Tensor: # Features of image and pan, (N, B, h, w) → (N, 2B, h, w)
         theta, double = self.theta(a), lambda y: interpolate(y, scale_factor=2, mode="nearest")
@@ -104,14 +116,17 @@ class Bridge(nn.Module):
         self.unit, self.out = NonLocal(bands), chain(2 * bands, bands, 1, 1)
         self.up = nn.ConvTranspose2d(bands, bands, 3, 2, 1, 1, bias=False)
 
-    def forward(self, x:Tensor, pan:Tensor) -> Tensor: return self.up(self.out(self.unit(self.image(x), self.pan(pan))))
+    def forward(self, x:Tensor, pan:Tensor) -> Tensor:
+        return self.up(self.out(self.unit(self.image(x), self.pan(pan))))
 
 # %% ../../nbs/lib/27_mmnet.ipynb #27023
 class Memory(nn.Module):
     "One path of memory: convolutions, a ConvLSTM, convolutions"
     def __init__(self, bands:int, out:int):
         super().__init__()
-        self.before, self.cell, self.after = chain(3 * bands, 2 * bands), _conv(4 * bands, 8 * bands, 3), chain(2 * bands, out)
+        self.before = chain(3 * bands, 2 * bands)
+        self.cell = _conv(4 * bands, 8 * bands, 3)
+        self.after = chain(2 * bands, out)
 
     def forward(self, feature:Tensor, state:tuple=None) -> tuple: # What is remembered, the new state (h, c)
         x = self.before(feature) if feature.shape[1] == self.before[0].conv.in_channels else feature
@@ -126,7 +141,9 @@ class FirstStage(nn.Module):
     "Stage 0: no memory yet, no skip"
     def __init__(self, bands:int):
         super().__init__()
-        self.U, self.Hl, self.V, self.Hp, self.bridge = Prior(bands), DataStep(bands, False), Prior(bands), DataStep(bands, False), Bridge(bands)
+        self.U, self.Hl = Prior(bands), DataStep(bands, False)
+        self.V, self.Hp = Prior(bands), DataStep(bands, False)
+        self.bridge = Bridge(bands)
 
     def forward(self, lms:Tensor, ms:Tensor, pan:Tensor) -> tuple: # (N, B, H, W) and the four features
         u, fu = self.U(lms, pan)
@@ -141,13 +158,16 @@ class Stage(nn.Module):
     "Stages 1-3: the same with memories, and a skip over the non-local unit"
     def __init__(self, bands:int):
         super().__init__()
-        self.memory = nn.ModuleDict({k: Memory(bands, out) for k, out in dict(U=2 * bands, Hl=bands, V=2 * bands, Hp=bands).items()})
+        outs = dict(U=2 * bands, Hl=bands, V=2 * bands, Hp=bands)
+        self.memory = nn.ModuleDict({k: Memory(bands, out) for k, out in outs.items()})
         self.join_u, self.bridge, self.join_v = chain(3 * bands, bands), Bridge(bands), chain(3 * bands, bands)
-        self.U, self.Hl, self.V, self.Hp = Prior(bands), DataStep(bands, True), Prior(bands), DataStep(bands, True)
+        self.U, self.Hl = Prior(bands), DataStep(bands, True)
+        self.V, self.Hp = Prior(bands), DataStep(bands, True)
 
     def forward(self, sh:Tensor, features:dict, states:dict, ms:Tensor, pan:Tensor) -> tuple: # Image, features, states
         told = {k: self.memory[k](features[k], states.get(k)) for k in features}
-        remembered, states = {k: v[0] for k, v in told.items()}, {k: v[1] for k, v in told.items()}
+        remembered = {k: v[0] for k, v in told.items()}
+        states = {k: v[1] for k, v in told.items()}
         u, fu = self.U(self.join_u(torch.cat([sh, remembered["U"]], 1)), pan)
         h, fhl = self.Hl(sh, u, ms, remembered["Hl"])
         sh = self.bridge(h, pan) + h

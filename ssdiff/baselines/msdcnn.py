@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from .core import Baseline, Recipe, register
 
 # %% ../../nbs/lib/23_msdcnn.ipynb #23006
-MSDCNN_RECIPE = Recipe(1e-4, 200, 64, clip=10, source="benchmark's newer branch; the older file's rate of 1e-6 would barely train")
+MSDCNN_RECIPE = Recipe(
+    1e-4, 200, 64, clip=10, source="benchmark's newer branch; the older file's rate of 1e-6 would barely train")
 
 # %% ../../nbs/lib/23_msdcnn.ipynb #23007
 class MultiScale(nn.Module):
@@ -33,8 +34,14 @@ class MSDCNN(Baseline):
                 ):
         super().__init__(bands)
         conv = lambda a, b, k: nn.Conv2d(a, b, k, padding=k // 2)
-        self.deep = nn.Sequential(conv(bands + 1, 60, 7), nn.ReLU(), MultiScale(60), conv(60, 30, 3), nn.ReLU(), MultiScale(30), conv(30, bands, 5))
-        self.shallow = nn.Sequential(conv(bands + 1, 64, 9), nn.ReLU(), conv(64, 32, 1), nn.ReLU(), conv(32, bands, 5))
+        self.deep = nn.Sequential(
+            conv(bands + 1, 60, 7), nn.ReLU(), MultiScale(60),
+            conv(60, 30, 3), nn.ReLU(), MultiScale(30),
+            conv(30, bands, 5))
+        self.shallow = nn.Sequential(
+            conv(bands + 1, 64, 9), nn.ReLU(),
+            conv(64, 32, 1), nn.ReLU(),
+            conv(32, bands, 5))
 
     def fuse(self, pan:Tensor, lms:Tensor, ms:Tensor) -> Tensor:
         x = torch.cat([lms, pan], 1)

@@ -15,7 +15,9 @@ from .core import Baseline, Recipe, mirror_pad, register
 from ..diffusion import Diffusion, check_images
 
 # %% ../../nbs/lib/29_pandiff.ipynb #29006
-PANDIFF_RECIPE = Recipe(1e-4, 660, 32, ema=0.9999, source="re-implementation; 660 epochs of WV3's 9714 patches are 200,000 iterations")
+PANDIFF_RECIPE = Recipe(
+    1e-4, 660, 32, ema=0.9999,
+    source="re-implementation; 660 epochs of WV3's 9714 patches are 200,000 iterations")
 
 # %% ../../nbs/lib/29_pandiff.ipynb #29008
 def sr3_betas(steps:int=2000, # T
@@ -37,14 +39,17 @@ class NoiseDiffusion(Diffusion):
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)
 
     def seen(self, x_t):
-        "The state itself: noise cannot be told from less of it"
+        "The state itself: noise cannot be predicted from less of it"
         return x_t
 
     def at(self, t:Tensor, like:Tensor) -> Tensor: # (N, 1, 1, 1)
         "ᾱ at steps on the scale 0-1000"
         return self.alpha_bar[(t * self.steps / 1000).round().long().cpu()].view(-1, 1, 1, 1).to(like)
 
-    def shares(self, t:Tensor, like:Tensor) -> tuple: # Factors of x_t in the noise, of the U-Net's output, of x_t in its input
+    def shares(self,
+               t:Tensor, # Steps on the scale 0-1000, (N,)
+               like:Tensor, # Of the type and on the device wanted
+              ) -> tuple: # Factors of x_t in the noise, of the U-Net's output, of x_t in its input
         "What the best linear guess of the noise takes over, and the units of the rest"
         ab = self.at(t, like)
         v = self.spread**2 * ab + 1 - ab
@@ -53,7 +58,7 @@ class NoiseDiffusion(Diffusion):
     def clean(self,
               net, # net(x_t, t, pan, lms, ms) → noise, t on the scale 0-1000
              ): # The same call → estimate of x_0 in [-1, 1]
-        "What the samplers need, from a network that tells the noise"
+        "What the samplers need, from a network that predicts the noise"
         def estimate(x_t, t, pan, lms, ms):
             ab = self.at(t, x_t)
             return ((x_t - (1 - ab).sqrt() * net(x_t, t, pan, lms, ms)) / ab.sqrt()).clamp(-1, 1)
@@ -77,7 +82,15 @@ class NoiseDiffusion(Diffusion):
         when = torch.as_tensor(t, device=gt.device).float() * (1000 / self.steps)
         return mse_loss(net(self.q_sample(x0, t, noise), when, batch["pan"], lms, batch["ms"]), noise)
 
-    def sample(self, net, pan:Tensor, lms:Tensor, ms:Tensor, steps:int=None, method:str="ddpm", **options) -> Tensor: # (N, B, H, W) in [0, 1]
+    def sample(self,
+               net, # As for `clean`
+               pan:Tensor, # (N, 1, H, W), divided by the full scale
+               lms:Tensor, # (N, B, H, W)
+               ms:Tensor, # (N, B, H/4, W/4)
+               steps:int=None, # None: all of them
+               method:str="ddpm", # Ancestral
+               **options, # As `Diffusion.sample`
+              ) -> Tensor: # (N, B, H, W) in [0, 1]
         "As `Diffusion.sample`; all steps and ancestral unless told otherwise"
         return super().sample(self.clean(net), pan, lms, ms, steps=steps or self.steps, method=method, **options)
 
@@ -86,7 +99,8 @@ def embed(t:Tensor, # Steps on the scale 0-1000, (N,)
           width:int, # Even
          ) -> Tensor: # (N, width)
     "Sinusoids of geometrically spaced periods"
-    angle = t[:, None] * torch.exp(-math.log(1e4) * torch.arange(width // 2, device=t.device, dtype=t.dtype) / (width // 2))
+    k = torch.arange(width // 2, device=t.device, dtype=t.dtype)
+    angle = t[:, None] * torch.exp(-math.log(1e4) * k / (width // 2))
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 # %% ../../nbs/lib/29_pandiff.ipynb #29015
@@ -106,7 +120,9 @@ class Attention(nn.Module):
     "Self-attention over all places, added to its input"
     def __init__(self, width:int, groups:int):
         super().__init__()
-        self.norm, self.qkv, self.out = nn.GroupNorm(groups, width), nn.Conv2d(width, 3 * width, 1, bias=False), nn.Conv2d(width, width, 1)
+        self.norm = nn.GroupNorm(groups, width)
+        self.qkv = nn.Conv2d(width, 3 * width, 1, bias=False)
+        self.out = nn.Conv2d(width, width, 1)
 
     def forward(self, x:Tensor) -> Tensor:
         q, k, v = (y.flatten(2).transpose(1, 2)[:, None] for y in self.qkv(self.norm(x)).chunk(3, 1))
@@ -117,7 +133,8 @@ class Level(nn.Module):
     "A residual block, and attention where the level has it"
     def __init__(self, a:int, b:int, step:int, groups:int, attention:bool):
         super().__init__()
-        self.res, self.attention = Res(a, b, step, groups), Attention(b, groups) if attention else nn.Identity()
+        self.res = Res(a, b, step, groups)
+        self.attention = Attention(b, groups) if attention else nn.Identity()
 
     def forward(self, x:Tensor, step:Tensor) -> Tensor: return self.attention(self.res(x, step))
 
@@ -127,7 +144,9 @@ class Intercalibration(nn.Module):
     def __init__(self, bands:int, width:int):
         super().__init__()
         self.pan, self.lms = nn.Conv2d(1, width, 3, padding=1), nn.Conv2d(bands, width, 3, padding=1)
-        gate = lambda: nn.Sequential(nn.Conv2d(2 * width, width // 2, 1), nn.ReLU(), nn.Conv2d(width // 2, width, 1), nn.Sigmoid())
+        gate = lambda: nn.Sequential(
+            nn.Conv2d(2 * width, width // 2, 1), nn.ReLU(),
+            nn.Conv2d(width // 2, width, 1), nn.Sigmoid())
         self.pan_gate, self.lms_gate = gate(), gate()
 
     def forward(self, pan:Tensor, lms:Tensor) -> Tensor: # (N, 2·width, H, W)
@@ -146,15 +165,24 @@ class UNet(nn.Module):
                  blocks:int=2, # Residual blocks of a level on the way down; one more on the way up
                 ):
         super().__init__()
-        groups, last, level = width // 2, len(multipliers) - 1, lambda a, b, attention: Level(a, b, width, width // 2, attention)
+        groups, last = width // 2, len(multipliers) - 1
+        level = lambda a, b, attention: Level(a, b, width, groups, attention)
         self.step = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
-        self.enter, self.down, self.up, w, skips = nn.Conv2d(inputs, width, 3, padding=1), nn.ModuleList(), nn.ModuleList(), width, [width]
+        self.enter, self.down, self.up = nn.Conv2d(inputs, width, 3, padding=1), nn.ModuleList(), nn.ModuleList()
+        w, skips = width, [width]
         for i, m in enumerate(multipliers):
-            for _ in range(blocks): self.down.append(level(w, m * width, i == last)); w = m * width; skips.append(w)
-            if i < last: self.down.append(nn.Conv2d(w, w, 3, 2, 1)); skips.append(w)
+            for _ in range(blocks):
+                self.down.append(level(w, m * width, i == last))
+                w = m * width
+                skips.append(w)
+            if i < last:
+                self.down.append(nn.Conv2d(w, w, 3, 2, 1))
+                skips.append(w)
         self.middle = nn.ModuleList([level(w, w, True), level(w, w, False)])
         for i, m in reversed(list(enumerate(multipliers))):
-            for _ in range(blocks + 1): self.up.append(level(w + skips.pop(), m * width, i == last)); w = m * width
+            for _ in range(blocks + 1):
+                self.up.append(level(w + skips.pop(), m * width, i == last))
+                w = m * width
             if i: self.up.append(nn.Conv2d(w, w, 3, padding=1))
         self.leave = nn.Sequential(nn.GroupNorm(groups, w), nn.SiLU(), nn.Conv2d(w, outputs, 3, padding=1))
         self.width = width
@@ -170,9 +198,10 @@ class UNet(nn.Module):
         return self.leave(x)
 
 # %% ../../nbs/lib/29_pandiff.ipynb #29024
-@register("PanDiff", PANDIFF_RECIPE, "Meng et al., IEEE TGRS 61, 2023", label="PanDiff (re-implementation)", order=9, diffusion=True)
+@register("PanDiff", PANDIFF_RECIPE, "Meng et al., IEEE TGRS 61, 2023",
+    label="PanDiff (re-implementation)", order=9, diffusion=True)
 class PanDiff(Baseline):
-    "A U-Net that tells the noise in a difference image, given pan and lms"
+    "A U-Net that predicts the noise in a difference image, given pan and lms"
     multiple, uses_ms = 8, False
 
     def __init__(self,
@@ -183,9 +212,12 @@ class PanDiff(Baseline):
                  learned:tuple=(0.0, 1.0), # The part of the steps that training draws from
                 ):
         super().__init__(bands)
-        if not 0 <= learned[0] < learned[1] <= 1: raise ValueError(f"learned must be two shares of the steps, ascending, found {learned!r}")
+        if not 0 <= learned[0] < learned[1] <= 1:
+            raise ValueError(f"learned must be two shares of the steps, ascending, found {learned!r}")
         if width < 4 or width % 4: raise ValueError(f"width must be a positive multiple of 4, found {width!r}")
-        self.diffusion, self.mim, self.unet = NoiseDiffusion(steps, scale), Intercalibration(bands, width), UNet(2 * width + bands, bands, width)
+        self.diffusion = NoiseDiffusion(steps, scale)
+        self.mim = Intercalibration(bands, width)
+        self.unet = UNet(2 * width + bands, bands, width)
         self.learned = learned
         for p in self.unet.leave[-1].parameters(): nn.init.zeros_(p)
 
@@ -202,7 +234,8 @@ class PanDiff(Baseline):
         t = torch.as_tensor(t, device=lms.device).reshape(-1).expand(len(lms))
         skip, out, inside = self.diffusion.shares(t, x_t)
         padded, pan, lms = (mirror_pad(x, -w % 8, -h % 8) for x in (x_t, pan, lms))
-        return skip * x_t + out * self.unet(torch.cat([inside * padded, self.mim(2 * pan - 1, 2 * lms - 1)], 1), t)[..., :h, :w]
+        seen = torch.cat([inside * padded, self.mim(2 * pan - 1, 2 * lms - 1)], 1)
+        return skip * x_t + out * self.unet(seen, t)[..., :h, :w]
 
     def draw(self, batch:dict, generator:torch.Generator=None) -> dict:
         "The step and the noise of each image"

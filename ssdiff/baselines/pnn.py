@@ -14,8 +14,9 @@ from .core import Baseline, Recipe, register
 def pnn_recipe(bands:int, # B
               ) -> Recipe:
     "The toolbox's training; the rate grows with the bands"
-    return Recipe(1e-4 * 17 * 17 * bands, 12000, 64, optimiser="sgd", options=(("momentum", 0.9),), clip=10, border=8,
-                  source="benchmark's toolbox; one rate for all layers, as it runs")
+    return Recipe(
+        1e-4 * 17 * 17 * bands, 12000, 64, optimiser="sgd", options=(("momentum", 0.9),), clip=10, border=8,
+        source="benchmark's toolbox; one rate for all layers, as it runs")
 
 # %% ../../nbs/lib/21_pnn.ipynb #21007
 @register("PNN", pnn_recipe, "Masi et al., Remote Sensing 8(7):594, 2016", order=1)
@@ -38,4 +39,5 @@ class PNN(Baseline):
 
     def objective(self, batch:dict, generator:torch.Generator=None) -> Tensor:
         "The loss of the recipe, without the border that would not count"
-        return nn.functional.mse_loss(self.inner(torch.cat([batch["lms"], batch["pan"]], 1)), batch["gt"][..., 8:-8, 8:-8])
+        made = self.inner(torch.cat([batch["lms"], batch["pan"]], 1))
+        return nn.functional.mse_loss(made, batch["gt"][..., 8:-8, 8:-8])

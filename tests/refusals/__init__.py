@@ -1,0 +1,1 @@
+"""What each module refuses, and in which words; a package, as its files share their names with those of `tests/`."""

@@ -1,0 +1,41 @@
+"""What `sharpen` refuses before anything is written."""
+import pytest
+from affine import Affine
+
+from ssdiff.command import sharpen
+from ssdiff.geotiff import write_tiff
+from ssdiff.scenes import simulate
+from ssdiff.sensors import SENSORS
+from ssdiff.sharpening import toy_network
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+PAIR = simulate("QB", 3, 16)
+PAN, MS = PAIR["pan"], PAIR["ms"]
+GRID = Affine(.6, 0, 500_000, 0, -.6, 5_400_000)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    "The working folder, with a pair in it."
+    monkeypatch.chdir(tmp_path)
+    write_tiff("pan.tif", PAN, GRID)
+    write_tiff("ms.tif", MS, GRID @ Affine.scale(4))
+    return tmp_path
+
+
+ADAPTED = dict(weights=toy_network(), steps=1, adapt=2)
+
+
+@pytest.mark.parametrize("images, wishes, kind, words", [
+    ((PAN, MS), dict(method="EXP", adapt=2), ValueError, "EXP takes no adapt"),
+    ((PAN, MS), dict(ADAPTED, keep_weights="pan.tif"), ValueError, "ends with .safetensors"),
+    ((PAN, MS[:3]), dict(sensor=SENSORS["QB"].first(3)), FileNotFoundError, "brings no weights of SSDiff for 3 bands"),
+    ((PAN, MS, "a.tif"), {}, ValueError, "are for files"),
+    (("pan.tif", MS), dict(method="EXP"), TypeError, "of one kind"),
+    (("pan.tif", "ms.tif", "o.tif"), dict(method="EXP", full_scale=100), ValueError, "above the full scale 100"),
+    (("pan.tif", "ms.tif", "o.tif"), dict(samples=3), ValueError, "needs a file for their standard deviation"),
+], ids=["adapt", "keep_weights", "bands", "out of arrays", "two kinds", "full scale", "samples"])
+def test_wishes_that_cannot_be_met(folder, images, wishes, kind, words):
+    with pytest.raises(kind) as e: sharpen(*images, **{"sensor": "QB", **wishes})
+    assert words in str(e.value), str(e.value)
+    assert sorted(f.name for f in folder.iterdir()) == ["ms.tif", "pan.tif"]
