@@ -155,6 +155,7 @@ def test_a_run_that_is_told_to_end_clears_up(folder, number):
         [sys.executable, "-c", "import sys; from ssdiff.command import main; sys.exit(main())", *line],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # the tests, too, may run under nohup
     )
     for _ in range(600):
         if list(folder.glob(".out.tif.*.partial")): break
