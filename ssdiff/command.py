@@ -97,9 +97,11 @@ def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), path, or open raste
         how |= dict(track=track, each=each)
         adapted = lambda scene: _adapted(method, scene, adapt, weights is None, keep_weights, seed, track)
         if arrays: return _from_arrays(pan, ms, s, adapted, how)
-        scene, dtype, nodata = _scene(pan, ms, s.n_bands)
-        if out: how |= dict(overwrite=overwrite)
-        return _from_files(scene, out, s, adapted(lambda: scene), dtype, nodata, uncertainty, overviews, how)
+        from ssdiff.geotiff import quiet_gdal
+        with quiet_gdal():
+            scene, dtype, nodata = _scene(pan, ms, s.n_bands)
+            if out: how |= dict(overwrite=overwrite)
+            return _from_files(scene, out, s, adapted(lambda: scene), dtype, nodata, uncertainty, overviews, how)
 
 def _from_arrays(pan, ms, sensor, adapted, how):
     from ssdiff.labelled import unlabel
