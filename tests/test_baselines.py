@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from ssdiff.baselines import create, load_published, methods, names, recipe
-from ssdiff.baselines.core import course, fill_sine, make_optimiser, match_weights, sine_images
+from ssdiff.baselines.core import course, fill_sine, make_optimiser, sine_images
+from ssdiff.published import match_weights
 
 DIRECT = [n for n, m in methods().items() if not m.diffusion]
 OPTIONS = {"PanDiff": dict(width=8)}

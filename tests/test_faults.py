@@ -25,8 +25,8 @@ from ssdiff.evaluation import save_fused, save_json, save_scores
 from ssdiff.files import write_weights
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
-from ssdiff.sharpening import ClassicalMethod, toy_network
-from ssdiff.training import load_checkpoint, save_checkpoint
+from ssdiff.sharpeners import ClassicalMethod, toy_network
+from ssdiff.checkpoints import load_checkpoint, save_checkpoint
 from training_runs import outcome, trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -21,7 +21,7 @@ from ssdiff.data import PanData, check_file, write_file
 from ssdiff.files import read_weights
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import SSDiff, save
-from ssdiff.training import load_checkpoint, save_checkpoint
+from ssdiff.checkpoints import load_checkpoint, save_checkpoint
 from training_runs import outcome, trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -2,7 +2,8 @@
 import pytest
 import torch
 
-from ssdiff.diffusion import Diffusion, toy_batch
+from ssdiff.diffusion import Diffusion
+from ssdiff.inputs import toy_batch
 from ssdiff.lbaf import MODES, optimisers, parameter_groups, phase, phase_at
 from ssdiff.network import SSDiff
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torchmetrics import MetricCollection
 
-from ssdiff import classical, metrics, resampling
+from ssdiff import classical, metrics, resampling, running_indices
 from ssdiff.sensors import SENSORS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -327,11 +327,11 @@ def test_metric_classes_accumulate_images_not_batches():
     f = torch.from_numpy(np.stack([scene(seed=s)[0] for s in range(5)])).float()/2047
     gt = (f + .01*torch.randn(f.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     indices = {
-        metrics.SAM: metrics.sam,
-        metrics.ERGAS: metrics.ergas,
-        metrics.Q2n: metrics.q2n,
-        metrics.SCC: metrics.scc,
-        metrics.UIQI: metrics.uiqi,
+        running_indices.SAM: metrics.sam,
+        running_indices.ERGAS: metrics.ergas,
+        running_indices.Q2n: metrics.q2n,
+        running_indices.SCC: metrics.scc,
+        running_indices.UIQI: metrics.uiqi,
     }
     for cls, index in indices.items():
         m = cls(scale=2047)
@@ -344,22 +344,22 @@ def test_metric_classes_accumulate_images_not_batches():
 
 def test_metric_classes_merge_over_processes():
     """What torchmetrics does when it gathers: the list becomes one tensor."""
-    m = metrics.SAM()
+    m = running_indices.SAM()
     m.update(torch.ones(1, 2, 4, 4), torch.ones(1, 2, 4, 4))
     m.values = torch.tensor([1., 3.])
     assert m.compute() == 2 and m.std() == pytest.approx(2**.5)
 
 
 MEMBERS = dict(
-    sam=metrics.SAM,
-    cut=lambda: metrics.SAM(border=5),
-    ergas=metrics.ERGAS,
-    ergas2=lambda: metrics.ERGAS(ratio=2),
-    q2n=lambda: metrics.Q2n(scale=2047),
-    small=lambda: metrics.Q2n(block=16, scale=2047),
-    scc=metrics.SCC,
-    uiqi=metrics.UIQI,
-    uiqi16=lambda: metrics.UIQI(block=16),
+    sam=running_indices.SAM,
+    cut=lambda: running_indices.SAM(border=5),
+    ergas=running_indices.ERGAS,
+    ergas2=lambda: running_indices.ERGAS(ratio=2),
+    q2n=lambda: running_indices.Q2n(scale=2047),
+    small=lambda: running_indices.Q2n(block=16, scale=2047),
+    scc=running_indices.SCC,
+    uiqi=running_indices.UIQI,
+    uiqi16=lambda: running_indices.UIQI(block=16),
 )
 
 
@@ -379,7 +379,7 @@ def test_a_collection_never_merges_metrics(pair):
 def test_hqnr_class():
     scenes = [scene(seed=s) for s in range(4)]
     images = [torch.from_numpy(np.stack([np.asarray(v, float) for v in kind])).float()/2047 for kind in zip(*scenes)]
-    m = metrics.HQNR("QB", scale=2047)
+    m = running_indices.HQNR("QB", scale=2047)
     for part in (slice(0, 1), slice(1, 4)): m.update(*(v[part] for v in images))
     each = metrics.hqnr(*(v.double()*2047 for v in images), "QB")
     for name, v in zip(("D_lambda_K", "D_s", "HQNR"), each):

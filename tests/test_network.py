@@ -11,7 +11,9 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from ssdiff import apfm, fmim
-from ssdiff.diffusion import SAMPLERS, SPACINGS, Diffusion, ramps
+from ssdiff.samplers import SAMPLERS, SPACINGS
+from ssdiff.diffusion import Diffusion
+from ssdiff.windows import ramps
 from ssdiff.network import VARIANTS, SSDiff, load, save
 
 # Added up by hand from the parts

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import ssdiff
 from ssdiff import apfm, baselines
 from ssdiff.branches import Norm
-from ssdiff.diffusion import toy_batch
+from ssdiff.inputs import toy_batch
 from ssdiff.network import SSDiff
 from test_time import NETWORKS, trained
 

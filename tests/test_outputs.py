@@ -24,7 +24,7 @@ from ssdiff.command import main
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
 from ssdiff.scenes import simulate
-from ssdiff.sharpening import toy_network
+from ssdiff.sharpeners import toy_network
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -17,10 +17,14 @@ import ssdiff
 from ssdiff import metrics
 from ssdiff.classical import METHODS
 from ssdiff.data import PanData, check_file
-from ssdiff.diffusion import SPACINGS, Diffusion, blend_windows, gaussian, ramps, spaced
+from ssdiff.samplers import spaced, SPACINGS
+from ssdiff.diffusion import Diffusion
+from ssdiff.windows import blend_windows, ramps
+from ssdiff.place_noise import gaussian
 from ssdiff.resampling import bicubic_reduce, decimate, mtf_blur, pan_mtf_blur, upsample23, wald
 from ssdiff.sensors import SENSORS
-from ssdiff.sharpening import get_method, sharpen_arrays, toy_network
+from ssdiff.sharpeners import get_method, toy_network
+from ssdiff.sharpening import sharpen_arrays
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TIMES = int(os.environ.get("EXAMPLES", 1))

@@ -4,8 +4,10 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from ssdiff.evaluation import save_scores
-from ssdiff.reporting import COLUMNS, IDEAL, TABLES, compare, counts, holm, make_table, marks, rank_correlations
-from ssdiff.reporting import read_costs, read_scores, show_table, signed_rank, to_markdown, write_tables
+from ssdiff.reporting import COLUMNS, counts, IDEAL, make_table, marks, rank_correlations, TABLES
+from ssdiff.agreement import compare, holm
+from ssdiff.reporting import read_costs, read_scores, show_table, to_markdown, write_tables
+from ssdiff.agreement import signed_rank
 
 PAPER = Path(__file__).parents[1]/"data/paper.csv"
 T1, T3, T4, T6 = (TABLES[k] for k in ("table1_WV3", "table3", "table4", "table6"))

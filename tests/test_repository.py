@@ -1,7 +1,10 @@
 "The files around the notebooks agree: imports are declared, a stage is given what it takes, its dependencies exist."
-import ast, configparser, re, sys
+import ast, configparser, re, shutil, sys
 from pathlib import Path
 import nbformat, pytest, yaml
+from ssdiff.dependencies import write_deps
+from ssdiff.params import get_group
+from ssdiff.sources import imported
 
 ROOT = Path(__file__).parents[1]
 PIP_NAME = {"yaml": "pyyaml", "PIL": "pillow", "ruamel": "ruamel.yaml"}
@@ -46,10 +49,8 @@ def test_a_stage_is_given_what_its_notebook_takes(name):
     takes = {n.id for n in named if isinstance(n.ctx, ast.Store)}
     given = set(re.findall(r"-p (\w+)", stage["cmd"]))
     for group in re.findall(r"--group (\S+)", stage["cmd"]):
-        at = params
         group = group.replace("${profile}", params["profile"]).replace("${item.method}", "pandiff")
-        for key in group.split("."): at = at[key]
-        given |= set(at)
+        given |= set(get_group(params, group))
     assert given == takes
 
 @pytest.mark.parametrize("name", stages)
@@ -63,50 +64,44 @@ def test_stage_notebooks_export_nothing():
         cells = nbformat.read(path, as_version=4).cells
         assert not [c for c in cells if re.search(r"#\|\s*(export|default_exp)", c.source)], path
 
-# What a stage may use without depending on it: what runs stages, files and layouts;
-# in training, pictures and the indices of the learning curve, which change no weight.
-_AROUND = {"study", "files", "data", "training"}
-_CURVES = {"study", "files", "data", "plots", "metrics", "sensors"}
-FREE = {
-    "prepare": {"study"},
-    "pretrain": _CURVES,
-    "ablate": _CURVES,
-    "finetune": _CURVES,
-    "baseline": _CURVES,
-    "evaluate": _AROUND | {"plots"},
-    "generalize": _AROUND | {"plots"},
-    "package": {"study", "files", "data", "plots", "metrics"},
-    "steps": _AROUND | {"plots", "reporting", "classical"},
-    "choices": _AROUND - {"training"}
-    | {"reporting", "classical", "evaluation", "metrics", "sensors", "resampling", "images"},
-    "parts": _AROUND | {"plots", "reporting", "classical", "evaluation"},
-    "tables": _AROUND | {"classical", "evaluation"},
-    "figures": _AROUND | {"network", "diffusion", "baselines", "classical", "evaluation"},
-}  # in figures: names, and the smoke run's own methods
+def test_each_stage_depends_on_the_modules_that_its_notebook_imports(tmp_path):
+    "`ssdiff-study deps` has nothing to change."
+    shutil.copytree(ROOT/"nbs/study", tmp_path/"nbs/study")
+    shutil.copy(ROOT/"dvc.yaml", tmp_path)
+    assert not write_deps(tmp_path), "run ssdiff-study deps"
 
-def modules_used(source, package=""):
-    here, above = (set(re.findall(rf"^from {dots}(\w+) import", source, re.M)) for dots in (r"\.", r"\.\."))
-    return set(re.findall(r"^(?:from|import) ssdiff\.([\w.]+)", source, re.M)) | {package + m for m in here} | above
+PAGES = sorted(ROOT.glob("nbs/[1-9]_*/*.ipynb"))
 
-def closure(modules, free):
-    found, todo = set(), set(modules) - free
-    while todo:
-        m = todo.pop()
-        found.add(m)
-        source = (ROOT/f"ssdiff/{m.replace('.', '/')}.py").read_text(encoding="utf-8")
-        todo |= modules_used(source, m.rpartition(".")[0] + "." if "." in m else "") - found - free
-    return found
+def code_of(page, exported=False):
+    "The code of a page, or what it exports."
+    cells = [c.source for c in nbformat.read(page, as_version=4).cells if c.cell_type == "code"]
+    return "\n".join(s for s in cells if not exported or s.startswith("#| export"))
 
-@pytest.mark.parametrize("name", stages)
-def test_a_stage_depends_on_the_modules_that_decide_its_result(name):
-    notebook = re.search(r"nbs/study/\S+", stages[name]["cmd"])[0]
-    source = "\n".join(c.source for c in nbformat.read(ROOT/notebook, as_version=4).cells if c.cell_type == "code")
-    modules = [d.removeprefix("ssdiff/").removesuffix(".py") for d in stages[name]["deps"] if d.startswith("ssdiff/")]
-    depends = {m.replace("/", ".") for m in modules}
-    used = modules_used(source) | {"prepare": {"scenes", "data"}, "baseline": {"baselines.pandiff"}}.get(name, set())
-    if "baselines" in depends: assert re.search(r"^import ssdiff$", source, re.M)     # ssdiff.load opens any of them
-    missing = closure(used, FREE[name]) - {d.replace("${item.method}", "pandiff") for d in depends}
-    assert not missing, f"{name} uses {missing} without depending on them"
+def module_of(page): return re.search(r"#\| default_exp ([\w.]+)", code_of(page))[1]
+
+def test_pages_are_numbered_without_gaps():
+    for folder in {p.parent for p in PAGES}:
+        numbers = [int(p.name[:2]) for p in PAGES if p.parent == folder]
+        assert numbers == [*range(1, len(numbers) + 1)], folder
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_page_exports_nothing_that_needs_a_later_page(page):
+    "Not at run time either: an import inside a function counts."
+    later = {module_of(p) for p in PAGES[PAGES.index(page):]} - {"__init__"}
+    needed = set(re.findall(r"^\s*(?:from|import) ssdiff\.([\w.]+)", code_of(page, exported=True), re.M))
+    assert not needed & later
+
+def lines_of(path):
+    "The lines of a text file, or of the code cells of a notebook."
+    return (code_of(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")).splitlines()
+
+WRITTEN = [*ROOT.glob("nbs/**/*.ipynb"), *ROOT.glob("tests/**/*.py"), ROOT/"setup.py", ROOT/"Makefile",
+           ROOT/"dvc.yaml", ROOT/"params.yaml", ROOT/".ci/run"]
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_code_has_lines_of_at_most_120_characters(path):
+    if ".ipynb_checkpoints" in path.parts: return
+    assert not [line for line in lines_of(path) if len(line) > 120]
 
 @pytest.mark.parametrize("table", ["sensors", "spectra"])
 def test_the_study_and_the_package_use_the_same_tables(table):

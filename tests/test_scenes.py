@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssdiff.scenes import (LANDSCAPES, Air, Canvas, draw_scene, observe, paint_building, radiance, read_spectra,
-    response, simulate)
+from ssdiff.painting import Air, Canvas, draw_scene, LANDSCAPES, paint_building
+from ssdiff.scenes import observe, simulate
+from ssdiff.instrument import radiance, response
+from ssdiff.spectra import read_spectra
 from ssdiff.sensors import SENSORS, Band, get_sensor
 
 TABLE = files("ssdiff") / "tables" / "spectra.csv"

@@ -9,7 +9,8 @@ from ssdiff.baselines import create
 from ssdiff.classical import METHODS
 from ssdiff.scenes import simulate
 from ssdiff.sensors import SENSORS
-from ssdiff.sharpening import get_method, sharpen_arrays, toy_network
+from ssdiff.sharpeners import get_method, toy_network
+from ssdiff.sharpening import sharpen_arrays
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FITTED = ("BT-H", "BDSD-PC", "MTF-GLP-FS")

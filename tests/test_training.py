@@ -6,7 +6,9 @@ from safetensors.torch import load_file
 from ssdiff import baselines
 from ssdiff.baselines.core import course, make_optimiser
 from ssdiff.lbaf import parameter_groups, phase_at
-from ssdiff.training import Trainer, deterministic, load_checkpoint
+from ssdiff.training import Trainer
+from ssdiff.batches import deterministic
+from ssdiff.checkpoints import load_checkpoint
 from training_runs import LONG, Items, alternating, outcome, shared, trainer
 
 RUNS = Path(__file__).with_name("training_runs.py")

@@ -5,7 +5,7 @@ import pytest
 from ssdiff.classical import METHODS
 from ssdiff.data import reduced_scene
 from ssdiff.evaluation import network_method
-from ssdiff.metrics import ergas, sam
+from ssdiff.reduced_indices import ergas, sam
 from ssdiff.network import diffusion_of, load
 
 SEEDS = {"WV3": (41, 42, 43), "GF2": (44, 45, 46)}

@@ -7,10 +7,13 @@ from functools import partial
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from ssdiff.diffusion import Diffusion, toy_batch
+from ssdiff.diffusion import Diffusion
+from ssdiff.inputs import toy_batch
 from ssdiff.lbaf import phase, phase_at
 from ssdiff.network import SSDiff
-from ssdiff.training import DivergedError, Trainer, deterministic, load_checkpoint
+from ssdiff.training import DivergedError, Trainer
+from ssdiff.batches import deterministic
+from ssdiff.checkpoints import load_checkpoint
 
 
 class Items(torch.utils.data.Dataset):

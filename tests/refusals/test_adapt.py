@@ -6,7 +6,7 @@ from ssdiff.adapt import adapt
 from ssdiff.network import SSDiff
 from ssdiff.scenes import simulate
 from ssdiff.sensors import SENSORS
-from ssdiff.sharpening import ArrayScene
+from ssdiff.pairs import ArrayScene
 
 
 @pytest.mark.parametrize("net, words", [

@@ -2,7 +2,10 @@
 import pytest
 import torch
 
-from ssdiff.diffusion import Diffusion, check_images, check_kinds, cosine_betas, spaced, toy_batch, whole_number
+from ssdiff.diffusion import Diffusion
+from ssdiff.inputs import check_images, check_kinds, toy_batch, whole_number
+from ssdiff.schedules import cosine_betas
+from ssdiff.samplers import spaced
 
 BATCH, ONE = toy_batch(), toy_batch(1, size=8)
 ALPHA_BAR = torch.cumprod(1 - cosine_betas(1000), 0)

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 import torch
 
-from ssdiff import metrics
-from ssdiff.metrics import _defined, _full_inputs, _mirror_pad, _pair, toy_scene
+from ssdiff import metrics, running_indices
+from ssdiff.reduced_indices import _defined, _pair, toy_scene
+from ssdiff.full_indices import _full_inputs
+from ssdiff.q_indices import _mirror_pad
 
 GT = toy_scene()
 FULL = MS, LMS, PAN = GT[:, ::4, ::4], GT, GT[:1]  # only their shapes matter
@@ -81,15 +83,15 @@ def test_sensors_that_are_only_checked_are_checked(index):
 @pytest.mark.parametrize("call, message", [
     (lambda: metrics.mean_std([]), "at least one image"),
     (lambda: metrics.mean_std([dict(SAM=1.), dict(Q=1.)]), "the same indices for every image"),
-    (lambda: metrics.PerImage().update(torch.zeros(4, 8, 8), torch.zeros(4, 8, 8)), "needs a batch"),
-    (lambda: metrics.HQNR("MODIS"), "unknown sensor 'MODIS'"),
-    (lambda: metrics.HQNR("QB", border=21), "no border cut"),
+    (lambda: running_indices.PerImage().update(torch.zeros(4, 8, 8), torch.zeros(4, 8, 8)), "needs a batch"),
+    (lambda: running_indices.HQNR("MODIS"), "unknown sensor 'MODIS'"),
+    (lambda: running_indices.HQNR("QB", border=21), "no border cut"),
 ])
 def test_means_and_metric_classes(call, message): refuses(call, message)
 
 
 def test_a_metric_without_images_has_no_value():
-    metric = metrics.SAM()
+    metric = running_indices.SAM()
     metric.update(torch.ones(1, 4, 8, 8), torch.ones(1, 4, 8, 8))
     metric.reset()
     refuses(metric._all, "SAM has not seen an image yet")

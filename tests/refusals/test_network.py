@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ssdiff.diffusion import toy_batch
+from ssdiff.inputs import toy_batch
 from ssdiff.network import SSDiff, load, save
 
 

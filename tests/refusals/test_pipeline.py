@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssdiff.pipeline import ParamsError, check_params, get_group, read_params, set_profile, show_results
+from ssdiff.params import check_params, get_group, ParamsError, read_params
+from ssdiff.pipeline import set_profile, show_results
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2]/"params.yaml").read_text(encoding="utf-8"))
 

@@ -1,7 +1,9 @@
 """Scenes that cannot be drawn are refused, and the message says why."""
 import pytest
 
-from ssdiff.scenes import draw_scene, read_spectra, run_many
+from ssdiff.painting import draw_scene
+from ssdiff.spectra import read_spectra
+from ssdiff.scenes import run_many
 
 
 @pytest.mark.parametrize("call, message", [

@@ -5,7 +5,9 @@ import pytest
 from ssdiff.baselines import create
 from ssdiff.scenes import simulate
 from ssdiff.sensors import SENSORS
-from ssdiff.sharpening import ArrayScene, check_scene, get_method, sharpen_arrays, toy_network, windows
+from ssdiff.pairs import ArrayScene, check_scene, windows
+from ssdiff.sharpeners import get_method, toy_network
+from ssdiff.sharpening import sharpen_arrays
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 QB, WV3 = SENSORS["QB"], SENSORS["WV3"]

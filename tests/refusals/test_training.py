@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from ssdiff.diffusion import toy_batch
-from ssdiff.training import Batches, Trainer, rate, view
+from ssdiff.inputs import toy_batch
+from ssdiff.batches import Batches, view
+from ssdiff.training import rate, Trainer
 
 
 def test_a_batch_larger_than_the_training_set():
