@@ -329,7 +329,7 @@ class Outcome:
 def sharpen_files(scene:GeoScene,
                   out,                 # Path of the result
                   sensor:Sensor,
-                  method,              # As `ssdiff.sharpening.get_method` returns it
+                  method,              # As `ssdiff.sharpeners.get_method` returns it
                   uncertainty=None,    # Path of a file for the standard deviation of the samples
                   overviews:bool=False,# Add reduced versions, for fast display
                   overwrite:bool=False,# Replace files that are there

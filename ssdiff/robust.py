@@ -74,7 +74,7 @@ def colour_texture(x:np.ndarray,            # (bands + 1, H, W), PAN last
 def vary_centres(sensor:str|Sensor,       # Name or sensor
                  rng:np.random.Generator, # Source of chance
                 ) -> np.ndarray:          # (bands, 2)
-    "Row and column of MS pixel 0 on the PAN grid, see `ssdiff.scenes.draw_centres`."
+    "Row and column of MS pixel 0 on the PAN grid, see `ssdiff.instrument.draw_centres`."
     s = get_sensor(sensor)
     second = np.isin(np.arange(s.n_bands), SECOND_ARRAY.get(s.name, ()))[:, None]
     return 1.5 + rng.normal(0, .6, 2) + second*rng.normal(0, 1.2, 2) + rng.normal(0, .1, (s.n_bands, 2))

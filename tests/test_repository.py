@@ -91,6 +91,13 @@ def test_a_page_exports_nothing_that_needs_a_later_page(page):
     needed = set(re.findall(r"^\s*(?:from|import) ssdiff\.([\w.]+)", code_of(page, exported=True), re.M))
     assert not needed & later
 
+NAMING = [*sorted(ROOT.glob("nbs/**/*.ipynb")), ROOT/"README.md", ROOT/"params.yaml", ROOT/"dvc.yaml"]
+
+@pytest.mark.parametrize("path", NAMING, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_pages_that_are_named_exist(path):
+    named = set(re.findall(r"nbs/(?:\d_\w+|study)/\d\d_\w+", path.read_text(encoding="utf-8")))
+    assert not [n for n in named if not (ROOT/f"{n}.ipynb").exists()]
+
 def lines_of(path):
     "The lines of a text file, or of the code cells of a notebook."
     return (code_of(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")).splitlines()
