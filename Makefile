@@ -78,7 +78,7 @@ bench: $(READY) ## measure time and memory against the formulas written out (7 m
 	@cat results/bench/bench.md
 
 lab: $(READY) data ## open JupyterLab on the notebooks (they are cleaned when saved)
-	@jupyter lab --config=.jupyter/jupyter_server_config.py nbs
+	@jupyter lab --config=.jupyter/jupyter_server_config.py --LabApp.default_url=/lab/tree/nbs/index.ipynb
 
 readme: $(READY) ## write README.md from nbs/index.ipynb
 	@ssdiff-study readme

@@ -9,8 +9,14 @@ __all__ = []
 # %% ../nbs/8_sharpen/13_package.ipynb #54bbc0e4
 from importlib import import_module
 from importlib.util import find_spec
+from pkgutil import iter_modules
 
 # %% ../nbs/8_sharpen/13_package.ipynb #ad43eba4
+__doc__ = """SSDiff, a diffusion model for pansharpening: the networks, the study and a scene sharpened in one line
+
+`ssdiff.sharpen(pan, ms, sensor="WV3")` sharpens arrays or GeoTIFFs, `ssdiff.load(path)` opens a network of the study,
+`ssdiff.SENSORS` lists the satellites. The modules, e.g. `ssdiff.network`, are imported when they are first asked for."""
+
 _SHORT = dict(load="baselines", sharpen="command", SENSORS="sensors")   # name → module it lives in
 
 # %% ../nbs/8_sharpen/13_package.ipynb #35062373
@@ -21,4 +27,6 @@ def __getattr__(name):
     raise AttributeError(f"module 'ssdiff' has no attribute {name!r}")
 
 # %% ../nbs/8_sharpen/13_package.ipynb #eb2096ba
-def __dir__(): return sorted([*globals(), *_SHORT])
+def __dir__():
+    modules = (m.name for m in iter_modules(__path__) if not m.name.startswith("_"))
+    return sorted([*_SHORT, *modules, "__doc__", "__file__", "__name__", "__path__", "__version__"])

@@ -60,33 +60,46 @@ def _enough_memory():
         raise MemoryError(f"there is not enough memory for a window ({why}); make windows or the batch smaller "
                           "(window=…, --window …, batch=…, --batch …)") from e
 
-def sharpen(pan,               # Array (1,4h,4w) or (4h,4w), path, or open rasterio dataset; digital numbers
-            ms,                # Array (B,h,w) of NumPy, torch or xarray, path or dataset
-            out=None,          # Path of the result, for files; None: it is returned
-            *,
-            sensor,            # Name or `Sensor`, see `ssdiff.SENSORS`
-            method:str="SSDiff", # Or a classical one, or a network that the study compares with
-            steps:int=None,    # Of a diffusion model; None: one, or five for several samples
-            weights=None,      # Path of a network's weights, or the network; None: the package's own
-            seed:int=0,        # The same seed gives the same image
-            samples:int=1,     # How often a diffusion model is sampled; the result is the mean
-            uncertainty=None,  # Path for the standard deviation of the samples, for files
-            window:int=None,   # Side of the windows in PAN pixels; changes memory, not the result. None: 512 or 1024
-            batch:int=8,       # Patches that a network gets at once
-            device="cpu",      # Where a network runs
-            full_scale:float=None, # Largest possible digital number; None: the sensor's
-            adapt:int=None,    # Iterations of fine-tuning on the scene first; 0: none; None: see below
-            keep_weights=None, # Path for the weights that `adapt` made
-            overviews:bool=False, # Add reduced versions to the file
-            overwrite:bool=False, # Replace files that are there
-            scheduler:str=None,# Address of a Dask scheduler, for files
-            progress:bool=False,
-           ): # The image, type and kind of `ms`, masked where it has no data and cannot say so by NaN;
-             # with samples also the standard deviation; an `Outcome` where a file was written
+def sharpen(
+    pan, ms, out=None, *, sensor, method:str="SSDiff", steps:int=None, weights=None, seed:int=0, samples:int=1,
+    uncertainty=None, window:int=None, batch:int=8, device="cpu", full_scale:float=None, adapt:int=None,
+    keep_weights=None, overviews:bool=False, overwrite:bool=False, scheduler:str=None, progress:bool=False,
+):
     """Sharpen MS with PAN
 
+    Parameters
+    ----------
+    pan : array (1,4h,4w) or (4h,4w), path, or open rasterio dataset; digital numbers
+    ms : array (B,h,w) of NumPy, torch or xarray, path, or open dataset; digital numbers
+    out : path of the result, for files; None: it is returned
+    sensor : name or `Sensor`, see `ssdiff.SENSORS`; says the bands, the MTF and the largest digital number
+    method : "SSDiff", a classical method, or a network that the study compares with
+    steps : of a diffusion model; None: one, or five for several samples
+    weights : path of a network's weights, or the network itself; None: the package's own
+    seed : the same seed gives the same image
+    samples : how often a diffusion model is sampled; the result is the mean
+    uncertainty : path for the standard deviation of the samples, for files
+    window : side of the windows in PAN pixels; changes memory, not the result. None: 512 or 1024
+    batch : patches that a network gets at once
+    device : where a network runs, "cpu" or "cuda"
+    full_scale : largest possible digital number; None: the sensor's
+    adapt : iterations of fine-tuning on the scene first; 0: none;
+        None: 100 with the package's own weights, where the scene is large enough, else none
+    keep_weights : path for the weights that `adapt` made
+    overviews : whether to add reduced versions to the file
+    overwrite : whether files that are there are replaced
+    scheduler : address of a Dask scheduler, for files
+    progress : whether to show progress bars
+
+    Returns
+    -------
+    The image (B,4h,4w) in digital numbers, type and kind of `ms`, masked where it has no data and cannot say so by NaN;
+    with samples also their standard deviation; an `Outcome` where a file was written
+
+    Raises
+    ------
     One ValueError, TypeError, OSError or MemoryError says what is wrong and what to do; then nothing has been written.
-    If nothing is said about `adapt`, it is 100 with the package's own weights, where the scene is large enough."""
+    """
     arrays = _is_array(pan) and _is_array(ms)
     _check_wishes(arrays, out, samples, uncertainty, adapt, keep_weights, scheduler, overwrite, (pan, ms), weights)
     from ssdiff.sharpeners import get_method
