@@ -15,7 +15,8 @@ from pkgutil import iter_modules
 __doc__ = """SSDiff, a diffusion model for pansharpening: the networks, the study and a scene sharpened in one line
 
 `ssdiff.sharpen(pan, ms, sensor="WV3")` sharpens arrays or GeoTIFFs, `ssdiff.load(path)` opens a network of the study,
-`ssdiff.SENSORS` lists the satellites. The modules, e.g. `ssdiff.network`, are imported when they are first asked for."""
+`ssdiff.SENSORS` lists the satellites.
+The modules, e.g. `ssdiff.network`, are imported when they are first asked for."""
 
 _SHORT = dict(load="baselines", sharpen="command", SENSORS="sensors")   # name → module it lives in
 

@@ -61,13 +61,13 @@ from ssdiff.command import main
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
 from ssdiff.scenes import simulate
-from ssdiff.sharpening import toy_network
+from ssdiff.sharpeners import toy_network
 grid, pair = Affine(.5, 0, 300_000, 0, -.5, 5_000_000), simulate("QB", 1, 32)
 write_tiff("pan.tif", pair["pan"], grid)
 write_tiff("ms.tif", pair["ms"], grid @ Affine.scale(4))
 save(toy_network(), "w.safetensors")
 assert not main("pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --steps 1 --quiet".split())
-from ssdiff.pipeline import run_stage
+from ssdiff.stage import run_stage
 run_stage("nbs/study/01_prepare.ipynb", "out.ipynb", sensor="WV2", results="results")
 """
     (tmp_path/"nbs").symlink_to(ROOT/"nbs")

@@ -17,7 +17,8 @@ from ssdiff.evaluation import classical_method, fuse_all, network_method
 from ssdiff.evaluation import save_fused, save_json, save_scores, score_all, summary
 from ssdiff.network import SSDiff, load
 from ssdiff.study import images, keep, prepare_dataset, trainer, weights_file
-from ssdiff.training import deterministic, sampled
+from ssdiff.batches import deterministic
+from ssdiff.validation import sampled
 
 if __name__ == "__main__":
     results = Path("results")

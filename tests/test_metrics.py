@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torchmetrics import MetricCollection
 
-from ssdiff import classical, metrics, resampling, running_indices
+from ssdiff import classical, metrics, q_indices, resampling, running_indices
 from ssdiff.sensors import SENSORS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -300,7 +300,7 @@ def test_float32_is_computed_in_double(f):
 
 
 def test_a_first_call_in_inference_mode_leaves_nothing_behind():
-    for cached in (resampling._cached_kernel, resampling._bicubic_weights, metrics._sign_table): cached.cache_clear()
+    for cached in (resampling._cached_kernel, resampling._bicubic_weights, q_indices._sign_table): cached.cache_clear()
     images = [torch.from_numpy(np.asarray(v, float)) for v in scene()]
     def run():
         for g in classical.METHODS.values(): g(images[1], images[3], "QB")

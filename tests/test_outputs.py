@@ -412,7 +412,7 @@ def test_a_run_does_not_die_of_its_extras(folder, capfd, monkeypatch, spoil):
     """Without a wish, adapting is left out with a note, and so is HQNR; with one, the error says which bands."""
     pair = simulate("QB", 7, 128)
     spoil(pair["ms"])
-    monkeypatch.setattr("ssdiff.sharpening.find_weights", lambda *a: Path("w.safetensors"))
+    monkeypatch.setattr("ssdiff.sharpeners.find_weights", lambda *a: Path("w.safetensors"))
     save(toy_network(), "w.safetensors")
     write_tiff("pan.tif", pair["pan"], GRID); write_tiff("ms.tif", pair["ms"], GRID @ Affine.scale(4))
     line = "pan.tif ms.tif out.tif --sensor QB --quiet".split()
