@@ -1,5 +1,7 @@
-# `make lab` starts JupyterLab with this: a saved notebook is clean, as nbdev_clean makes it, and without outputs, so that running or
-# viewing one changes no file and re-runs no stage. What a stage printed and drew is in its executed copy under results/notebooks.
+# `make lab` starts JupyterLab with this: a saved notebook is clean, as nbdev_clean makes it, and without outputs, so that
+# running or viewing one changes no file and re-runs no stage. What a stage printed and drew is in its executed copy
+# under results/notebooks.
+import warnings
 from pathlib import Path
 
 from nbdev.clean import clean_jupyter
@@ -13,4 +15,5 @@ def clean_on_save(path, model, contents_manager, **kwargs):
             if cell["cell_type"] == "code": cell["outputs"] = []
 
 
+warnings.filterwarnings("ignore", "Overriding existing pre_save_hook")  # the server reads this file twice
 c.ContentsManager.pre_save_hook = clean_on_save  # noqa: F821  (Jupyter provides c)
