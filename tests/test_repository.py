@@ -91,6 +91,17 @@ def test_a_page_exports_nothing_that_needs_a_later_page(page):
     needed = set(re.findall(r"^\s*(?:from|import) ssdiff\.([\w.]+)", code_of(page, exported=True), re.M))
     assert not needed & later
 
+def test_the_symbols_of_the_index_are_names_of_the_code():
+    cells = nbformat.read(ROOT/"nbs/index.ipynb", as_version=4).cells
+    words = next(c.source for c in cells if "The paper's symbols" in c.source)
+    table = words.split("## Words")[1].split("And the project")[0]
+    rows = [line.split("|")[2] for line in table.splitlines() if line.startswith("| ") and "`" in line]
+    named = {n for row in rows for n in re.findall(r"`([A-Za-z_.]\w*(?:\.\w+)?)", row)}
+    code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT/"ssdiff").glob("*.py"))
+    assert len(named) > 15 and not [n for n in named if not re.search(rf"\b{n.rpartition('.')[2]}\b", code)]
+    from ssdiff.diffusion import Diffusion
+    assert not [n for n in named if n.startswith("Diffusion.") and not hasattr(Diffusion(), n.partition(".")[2])]
+
 NAMING = [*sorted(ROOT.glob("nbs/**/*.ipynb")), ROOT/"README.md", ROOT/"params.yaml", ROOT/"dvc.yaml"]
 
 @pytest.mark.parametrize("path", NAMING, ids=lambda p: p.relative_to(ROOT).as_posix())
