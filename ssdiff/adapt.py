@@ -9,16 +9,14 @@ __all__ = ['reduced_window', 'TooSmallError', 'training_windows', 'adapt']
 from collections import Counter
 from copy import deepcopy
 from itertools import islice
-
 import numpy as np
 import torch
-
 from .diffusion import in_units
 from .lbaf import parameter_groups, phase, phase_at
-from .network import SSDiff, diffusion_of, save
+from .network import diffusion_of, save, SSDiff
+from .pairs import Box, Scene, windows
 from .resampling import bicubic_reduce, decimate, mtf_blur, upsample23
 from .sensors import Sensor
-from .pairs import Box, Scene, windows
 from .training import DivergedError, Trainer
 from .validation import sampled, validation
 

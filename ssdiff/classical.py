@@ -8,15 +8,13 @@ __all__ = ['METHODS', 'SCHEMES', 'Statistics', 'Scheme', 'exp', 'bt_h', 'mtf_glp
 # %% ../nbs/1_images/09_classical.ipynb #cell-002
 from dataclasses import dataclass
 from typing import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import nnls
-
 from .images import as_batches, as_double, check_grids
-from .resampling import bicubic_reduce, decimate, gauss_blur, lowpass
-from .resampling import mtf_blur, mtf_kernel, pan_mtf_blur, upsample23
+from .resampling import bicubic_reduce, decimate, gauss_blur, lowpass, mtf_blur, mtf_kernel, pan_mtf_blur
+from .resampling import upsample23
 from .sensors import fit_sensor
 
 # %% ../nbs/1_images/09_classical.ipynb #cell-007

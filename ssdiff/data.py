@@ -12,16 +12,14 @@ from pathlib import Path
 import io
 import math
 import os
-
 import h5py
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-
 from .resampling import upsample23, wald
-from .spectra import Materials, read_spectra
 from .scenes import run_many, simulate
-from .sensors import Sensor, get_sensor, read_sensors
+from .sensors import get_sensor, read_sensors, Sensor
+from .spectra import Materials, read_spectra
 
 # %% auto #0
 __all__ = ['SPLITS', 'SLACK', 'file_name', 'find_file', 'create_file', 'write_file', 'expected_shapes', 'check_file', 'PanData',

@@ -8,10 +8,10 @@ __all__ = ['d_lambda_k', 'd_s', 'hqnr', 'd_lambda', 'qnr', 'hqnr_map']
 # %% ../nbs/1_images/06_full_indices.ipynb #full_indices-2
 import torch
 from .images import check_whole
-from .resampling import bicubic_reduce, mtf_blur, upsample23
-from .sensors import get_sensor
 from .q_indices import _blocks, _q2n_map
 from .reduced_indices import _batches, _maps
+from .resampling import bicubic_reduce, mtf_blur, upsample23
+from .sensors import get_sensor
 
 # %% ../nbs/1_images/06_full_indices.ipynb #cell-049
 def _full_inputs(fused, ms, lms, pan, block:int, sensor=None) -> tuple:

@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-
 import numpy as np
 import rasterio
 from affine import Affine
@@ -26,13 +25,12 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
-
 from .outputs import new_files, real
-from .places import carried, lay, whole_shift
-from .sensors import Sensor
 from .pairs import _gather, _mirror, Box, check_scene, Scene, windows
-from .sharpeners import as_dtype, NetworkMethod
+from .places import carried, lay, whole_shift
 from .quality import sample_quality
+from .sensors import Sensor
+from .sharpeners import as_dtype, NetworkMethod
 from .sharpening import sharpen_windows
 from .validity import read_known, resample, spare_value, split_bands
 

@@ -6,9 +6,9 @@
 from __future__ import annotations
 import numpy as np
 from scipy import fft, ndimage
-from .resampling import mtf_kernel
-from .sensors import Sensor, get_sensor
 from .painting import light, Scene
+from .resampling import mtf_kernel
+from .sensors import get_sensor, Sensor
 from .spectra import WAVELENGTHS
 
 # %% auto #0

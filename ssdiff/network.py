@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from .apfm import APFM
-from .branches import WIDTHS, Branch, Time
-from .schedules import SCHEDULES
+from .branches import Branch, Time, WIDTHS
 from .diffusion import Diffusion
-from .inputs import check_images, check_kinds, whole_number
 from .files import fill_weights, read_weights, write_weights
 from .fmim import fmim
+from .inputs import check_images, check_kinds, whole_number
+from .schedules import SCHEDULES
 
 # %% ../nbs/4_ssdiff/05_network.ipynb #11005
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from . import apfm
 from .diffusion import Diffusion
-from .reduced_indices import ergas, sam
-from .q_indices import q2n
 from .network import SSDiff
+from .q_indices import q2n
+from .reduced_indices import ergas, sam
 from .resampling import bicubic_reduce, upsample23
 from .sensors import get_sensor
 from .steps import Part

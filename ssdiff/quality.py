@@ -9,9 +9,9 @@ __all__ = ['sample_quality']
 from typing import Callable
 import numpy as np
 from .full_indices import hqnr
+from .pairs import Scene, windows
 from .resampling import upsample23
 from .sensors import Sensor
-from .pairs import Scene, windows
 from .sharpeners import _LMS
 
 # %% ../nbs/8_sharpen/06_quality.ipynb #40054

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from .data import create_file
 from .diffusion import Diffusion, in_units
-from .resampling import upsample23, wald
 from .instrument import digitise, radiance, sample_ms, sample_pan, SECOND_ARRAY
 from .painting import draw_scene, power_noise
+from .resampling import upsample23, wald
 from .scenes import run_many
-from .sensors import Band, Sensor, get_sensor
+from .sensors import Band, get_sensor, Sensor
 
 # %% auto #0
 __all__ = ['FAMILIES', 'vary_sensor', 'bend', 'colour_texture', 'vary_centres', 'varied_scene', 'write_scenes', 'VariedScenes',

@@ -8,12 +8,12 @@ __all__ = ['PerImage', 'SAM', 'ERGAS', 'Q2n', 'SCC', 'UIQI', 'HQNR']
 # %% ../nbs/1_images/08_running_indices.ipynb #running_indi-2
 import torch
 from torchmetrics import Metric
-from .images import as_double
-from .sensors import get_sensor
 from .full_indices import hqnr
+from .images import as_double
 from .metrics import cut_border
 from .q_indices import q2n, uiqi
 from .reduced_indices import ergas, sam, scc
+from .sensors import get_sensor
 
 # %% ../nbs/1_images/08_running_indices.ipynb #cell-074
 class PerImage(Metric):

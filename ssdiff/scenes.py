@@ -11,9 +11,9 @@ from functools import partial
 import multiprocessing
 import numpy as np
 from tqdm import tqdm
-from .sensors import Sensor, get_sensor
 from .instrument import digitise, draw_centres, radiance, sample_ms, sample_pan
 from .painting import draw_scene, Scene
+from .sensors import get_sensor, Sensor
 from .spectra import Materials
 
 # %% auto #0

@@ -17,12 +17,12 @@ import torch
 from .baselines import create, load_published, names
 from .classical import SCHEMES
 from .diffusion import Diffusion
-from .windows import blend_windows, usual_overlap
 from .images import check_whole
-from .network import SSDiff, diffusion_of, load
+from .network import diffusion_of, load, SSDiff
+from .pairs import Box, Part, Scene
 from .resampling import upsample23
 from .sensors import Sensor
-from .pairs import Box, Part, Scene
+from .windows import blend_windows, usual_overlap
 
 # %% ../nbs/8_sharpen/03_sharpeners.ipynb #40020
 @dataclass(frozen=True)

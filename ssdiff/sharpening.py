@@ -12,10 +12,10 @@ from typing import Callable, NamedTuple
 import numpy as np
 import torch
 from .images import check_whole
-from .sensors import Sensor, get_sensor
-from .validity import spare_value
 from .pairs import ArrayScene, Box, check_scene, Scene, windows
+from .sensors import get_sensor, Sensor
 from .sharpeners import as_dtype, NetworkMethod
+from .validity import spare_value
 
 # %% ../nbs/8_sharpen/05_sharpening.ipynb #40035
 class Window(NamedTuple):

@@ -382,6 +382,14 @@ def test_absurd_tags(pair, capfd, absurd):
     tags("pan.tif", **absurd)
     says(capfd, "pan.tif", "bring one to the other")
 
+def test_gdal_adds_no_word_of_its_own(pair):
+    "In a process of its own: what was opened before decides whether GDAL is heard."
+    tags("pan.tif", width=64, height=64, rows=64)
+    code = "import sys; from ssdiff.command import main; sys.exit(main())"
+    line = "pan.tif ms.tif out.tif --sensor QB --method EXP --quiet".split()
+    said = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True).stderr
+    assert said.startswith("ssdiff-sharpen: pan pan.tif") and len(said.splitlines()) == 1, said
+
 SIGNPOSTS = dict(
     file='<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="UInt16" band="1"><SimpleSource>'
          '<SourceFilename>secret.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>',

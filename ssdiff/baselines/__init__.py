@@ -9,10 +9,10 @@ __all__ = ['sharpening', 'sharpeners', 'load', 'create', 'load_published', 'meth
 from .. import network
 from . import core
 from .core import Baseline, create, methods, names, recipe, save
-from ..published import load_published
 from ..classical import METHODS
 from ..files import read_weights
 from ..images import as_batches, check_grids
+from ..published import load_published
 from ..resampling import upsample23
 from ..sensors import get_sensor
 

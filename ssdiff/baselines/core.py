@@ -13,8 +13,8 @@ import pkgutil
 from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
-from ..inputs import check_images
 from ..files import check_weights, fill_weights, read_weights, write_weights
+from ..inputs import check_images
 
 # %% ../../nbs/6_compared/01_core.ipynb #20006
 LOSSES = dict(mse=nn.functional.mse_loss, l1=nn.functional.l1_loss)
