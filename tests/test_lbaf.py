@@ -4,7 +4,7 @@ import torch
 
 from ssdiff.diffusion import Diffusion
 from ssdiff.inputs import toy_batch
-from ssdiff.lbaf import MODES, optimisers, parameter_groups, phase, phase_at
+from ssdiff.lbaf import MODES, parameter_groups, phase, phase_at
 from ssdiff.network import SSDiff
 
 
@@ -26,13 +26,13 @@ def test_only_the_phase_moves(mode, make, kw):
     "With moments and weight decay in play, also when every gradient was full before and a step clips over all of them"
     net, d, b = awake(4), Diffusion(scale=0.06), toy_batch(2, 4, 16)
     d.loss(net, b).backward()  # gradients everywhere, as pretraining leaves them
-    names, opts = {k for k, _ in net.named_parameters()}, optimisers(net, mode, lr=1e-3, make=make, **kw)
+    names, optimizer = {k for k, _ in net.named_parameters()}, make(net.parameters(), lr=1e-3, **kw)
     for i in range(4):
         before = {k: p.detach().clone() for k, p in net.named_parameters()}
         with phase(net, phase_at(i, mode)) as mine:
             d.loss(net, b, generator=torch.Generator().manual_seed(i)).backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            opts[phase_at(i, mode)].step()
+            optimizer.step()
         assert {k for k, p in net.named_parameters() if not torch.equal(p, before[k])} == set(mine)
     assert {k for k, _ in net.named_parameters()} == names
 
