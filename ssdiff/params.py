@@ -88,7 +88,7 @@ class Diffused(Training):
     patch: Patch
     lr: PositiveFloat
     schedule: Literal["cosine", "constant"]
-    lr_final: float = Field(gt=0, le=1)  # Share of the rate that "cosine" ends with
+    lr_final: float = Field(gt=0, le=1)  # Share of lr that "cosine" ends with
     weight_decay: NonNegativeFloat
     clip: NonNegativeFloat               # Largest norm of the gradient; 0: none
     ema: float = Field(ge=0, lt=1)
@@ -113,7 +113,7 @@ class Finetune(Diffused):
 # %% ../nbs/7_study/01_params.ipynb #p19a0007
 class Method(Group):
     "What a training of one of the nine networks replaces of its recipe."
-    # Loss, optimiser, clipping and averaging are always the recipe's
+    # Loss, optimizer, clipping and averaging are always the recipe's
     iterations: Optional[PositiveInt] = None # None: the recipe's epochs
     batch: Optional[PositiveInt] = None      # None: the recipe's, and so on
     patch: Optional[Patch] = None

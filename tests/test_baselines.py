@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from ssdiff.baselines import create, load_published, methods, names, recipe
-from ssdiff.baselines.core import course, fill_sine, make_optimiser, sine_images
+from ssdiff.baselines.core import course, fill_sine, make_optimizer, sine_images
 from ssdiff.published import match_weights
 
 DIRECT = [n for n, m in methods().items() if not m.diffusion]
@@ -58,19 +58,19 @@ def test_a_few_steps_of_the_recipe_lower_the_loss(name):
     torch.manual_seed(0)
     net, x = create(name, 4, **OPTIONS.get(name, {})), {k: v.float() for k, v in images(4, 32, 32, 2).items()}
     batch, r = dict(x, gt=(x["lms"] + 0.2 * (x["pan"] - 0.5)).clamp(0, 1)), recipe(name, 4)
-    optimiser, losses = make_optimiser(net, r), []
+    optimizer, losses = make_optimizer(net, r), []
     for _ in range(12):
         loss = net.objective(batch, torch.Generator().manual_seed(0))
-        optimiser.zero_grad(); loss.backward()
+        optimizer.zero_grad(); loss.backward()
         if r.clip: torch.nn.utils.clip_grad_norm_(net.parameters(), r.clip)
-        optimiser.step(); losses.append(loss.item())
+        optimizer.step(); losses.append(loss.item())
     assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("name", names())
 def test_recipes_are_whole(name):
     r = recipe(name, 8)
-    assert r.rate > 0 and r.epochs > 0 and r.batch > 0 and r.source
+    assert r.lr > 0 and r.epochs > 0 and r.batch > 0 and r.source
     assert list(r.milestones) == sorted(r.milestones) and course(r)(r.epochs, r.epochs) <= 1
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
 from ssdiff import baselines
-from ssdiff.baselines.core import course, make_optimiser
+from ssdiff.baselines.core import course, make_optimizer
 from ssdiff.lbaf import parameter_groups, phase_at
 from ssdiff.training import Trainer
 from ssdiff.batches import deterministic
@@ -86,14 +86,14 @@ NAMES = ["PNN", "DiCNN", "MSDCNN", "FusionNet", "CTINN", "LAGConv", "MMNet", "DC
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_network_trains_and_resumes(name, tmp_path):
-    "By its own recipe: optimiser, schedule, clipping, average"
+    "By its own recipe: optimizer, schedule, clipping, average"
     def make(**kw):
         deterministic(0, threads=1)
         net = baselines.create(name, 4, **(dict(width=8) if name == "PanDiff" else {}))
         r = net.recipe
         def loss(net, batch): return net.objective(batch)
-        def optimiser(net): return make_optimiser(net, r)
-        own = dict(schedule=course(r), make_optimizer=optimiser, clip=r.clip or 0, ema=r.ema or 0)
+        def optimizer(net): return make_optimizer(net, r)
+        own = dict(schedule=course(r), make_optimizer=optimizer, clip=r.clip or 0, ema=r.ema or 0)
         short = dict(iterations=3, batch=2, patch=20, validate_every=2)
         return Trainer(net, loss, Items(size=24), net.draw, **short, **own, **kw)
     def ended(t): return outcome(t, t.fit(progress=False))

@@ -15,7 +15,7 @@ from .core import Baseline, Recipe, register
 # %% ../../nbs/6_compared/10_dcfnet.ipynb #28006
 DCFNET_RECIPE = Recipe(
     1e-3, 1500, 32, milestones=(100, 1000), factor=0.1,
-    source="authors' loss, optimiser and batch; rate with the decay of a later re-implementation")
+    source="authors' loss, optimizer and batch; lr with the decay of a later re-implementation")
 
 IDLE_PARAMETERS = 128 * 128 * 9 + 2 * 128 # of the layer that the source builds and never calls
 

@@ -12,7 +12,7 @@ from .core import Baseline, Recipe, register
 
 # %% ../../nbs/6_compared/05_msdcnn.ipynb #23006
 MSDCNN_RECIPE = Recipe(
-    1e-4, 200, 64, clip=10, source="benchmark's newer branch; the older file's rate of 1e-6 would barely train")
+    1e-4, 200, 64, clip=10, source="benchmark's newer branch; the older file's lr of 1e-6 would barely train")
 
 # %% ../../nbs/6_compared/05_msdcnn.ipynb #23007
 class MultiScale(nn.Module):

@@ -13,10 +13,10 @@ from .core import Baseline, Recipe, register
 # %% ../../nbs/6_compared/03_pnn.ipynb #21006
 def pnn_recipe(bands:int, # B
               ) -> Recipe:
-    "The toolbox's training; the rate grows with the bands"
+    "The toolbox's training; lr grows with the bands"
     return Recipe(
-        1e-4 * 17 * 17 * bands, 12000, 64, optimiser="sgd", options=(("momentum", 0.9),), clip=10, border=8,
-        source="benchmark's toolbox; one rate for all layers, as it runs")
+        1e-4 * 17 * 17 * bands, 12000, 64, optimizer="sgd", options=(("momentum", 0.9),), clip=10, border=8,
+        source="benchmark's toolbox; one learning rate for all layers, as it runs")
 
 # %% ../../nbs/6_compared/03_pnn.ipynb #21007
 @register("PNN", pnn_recipe, "Masi et al., Remote Sensing 8(7):594, 2016", order=1)

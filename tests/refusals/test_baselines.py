@@ -26,7 +26,7 @@ def refused(call, message, error=ValueError):
 
 @pytest.mark.parametrize("options, message", [
     (dict(loss="l3"), "choose one of mse, l1"),
-    (dict(optimiser="lion"), "choose one of sgd, adam, adamw")])
+    (dict(optimizer="lion"), "choose one of sgd, adam, adamw")])
 def test_recipes(options, message):
     refused(lambda: Recipe(1e-3, 1, 1, **options), message)
 
