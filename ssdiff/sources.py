@@ -12,9 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # %% ../nbs/5_training/02_sources.ipynb #sources-5
-def imported(source:str,     # Of a module or a notebook
-             package:str="", # Where the module lies inside this package, e.g. "baselines."
-            ) -> set:        # Names of modules, e.g. "network" or "baselines.core"
+def imported(
+    source:str,     # Of a module or a notebook
+    package:str="", # Where the module lies inside this package, e.g. "baselines."
+) -> set:           # Names of modules, e.g. "network" or "baselines.core"
     "The modules of this package that a source imports at its top level."
     here = {package + m for m in re.findall(r"^from \.(\w+) import", source, re.M)}
     above = set(re.findall(r"^from \.\.(\w+) import", source, re.M))
@@ -25,9 +26,10 @@ def _path(module):
     path = Path(find_spec("ssdiff").origin).parent/module.replace(".", "/")
     return path/"__init__.py" if path.is_dir() else path.with_suffix(".py")
 
-def closure(modules,      # Names of modules
-            leave_out=(), # Modules that are not followed
-           ) -> set:      # They and all that they import
+def closure(
+    modules,      # Names of modules
+    leave_out=(), # Modules that are not followed
+) -> set:         # They and all that they import
     "Everything that modules need of this package."
     found, todo = set(), set(modules)
     while todo:

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from ssdiff.inputs import toy_batch
-from ssdiff.batches import Batches, view
-from ssdiff.training import rate, Trainer
+from ssdiff.batches import batch_indices, view
+from ssdiff.training import Trainer
+from ssdiff.updates import lr_factor
 
 
 def test_a_batch_larger_than_the_training_set():
-    with pytest.raises(ValueError, match="simulate more scenes"): Batches(2, 3, 0, 1)
+    with pytest.raises(ValueError, match="simulate more scenes"): batch_indices(0, 2, 3)
 
 
 @pytest.mark.parametrize("patch, says", [(15, "multiple of 4"), (64, "at most 32")])
@@ -18,7 +19,7 @@ def test_a_crop_that_does_not_fit(patch, says):
 
 
 def test_an_unknown_schedule():
-    with pytest.raises(ValueError, match="cosin"): rate(0, 10, "cosin")
+    with pytest.raises(ValueError, match="cosin"): lr_factor(0, 10, "cosin")
 
 
 @pytest.mark.parametrize("options, says", [
