@@ -6,7 +6,8 @@
 __all__ = ['FORMAT', 'write_whole', 'write_weights', 'read_weights', 'check_weights', 'fill_weights']
 
 # %% ../nbs/4_ssdiff/05_files.ipynb #06f00003
-import json, os
+import json
+import os
 from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open

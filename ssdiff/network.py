@@ -34,6 +34,15 @@ VARIANTS = dict(V1=Variant(spectral=False),
                 V4=Variant(fusion="add", crossing=True),
                 V5=Variant(fusion="apfm", crossing=True, skip=True))
 
+# %% ../nbs/4_ssdiff/06_network.ipynb #11008
+def _steps(t, like):
+    "t as a float tensor of shape (N,), checked"
+    t = torch.as_tensor(t, device=like.device).float()
+    if t.ndim > 1 or t.numel() not in (1, len(like)):
+        raise ValueError(f"t must be one number or one for each of {len(like)} images, found shape {tuple(t.shape)}")
+    if not ((t >= 0) & (t <= 1000)).all(): raise ValueError(f"t must lie in 0-1000, found {t.tolist()}")
+    return t.reshape(-1).expand(len(like))
+
 # %% ../nbs/4_ssdiff/06_network.ipynb #11007
 MOST_BANDS = 512  # the widest imaging spectrometers have fewer; guards `load` against absurd headers
 MOST_WINDOW = 1024  # a batch of such patches needs some gigabytes already
@@ -91,15 +100,6 @@ class SSDiff(nn.Module):
             if v.spatial: spa = self.spatial.leave(level, spa, emb, spa_skips)
         out = self.head(torch.cat([spa, spe], 1) if v.joined else spe if v.spectral else spa)
         return out + self.skip(ms) if v.skip else out
-
-# %% ../nbs/4_ssdiff/06_network.ipynb #11008
-def _steps(t, like):
-    "t as a float tensor of shape (N,), checked"
-    t = torch.as_tensor(t, device=like.device).float()
-    if t.ndim > 1 or t.numel() not in (1, len(like)):
-        raise ValueError(f"t must be one number or one for each of {len(like)} images, found shape {tuple(t.shape)}")
-    if not ((t >= 0) & (t <= 1000)).all(): raise ValueError(f"t must lie in 0-1000, found {t.tolist()}")
-    return t.reshape(-1).expand(len(like))
 
 # %% ../nbs/4_ssdiff/06_network.ipynb #11017c
 FORM = 2  # 1: the time was added before a norm that took it away again
