@@ -22,7 +22,7 @@ setup(
     author=cfg["author"], author_email=cfg["author_email"], license="Apache-2.0",
     long_description=open("README.md", encoding="utf-8").read(), long_description_content_type="text/markdown",
     packages=find_packages(include=["ssdiff", "ssdiff.*"]),
-    package_data={"ssdiff": ["tables/*.csv", "weights/*.safetensors", "weights/README.md"]},
+    package_data={"ssdiff": ["tables/*.csv", "weights/*.safetensors", "weights/README.md", "*.cpp"]},
     classifiers=classifiers,
     python_requires=f'>={cfg["min_python"]}', install_requires=cfg["requirements"].split("\n")[1:],
     extras_require={extra: cfg[f"{extra}_requirements"].split("\n")[1:] for extra in ("dev", "dask")},

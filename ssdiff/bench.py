@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 import ssdiff.apfm, ssdiff.fmim, ssdiff.network
-from .apfm import HEAD
+from .attention import HEAD
 from .branches import Norm
 from .diffusion import Diffusion
 from .inputs import toy_batch

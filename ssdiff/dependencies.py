@@ -14,7 +14,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 import nbformat
 from ruamel.yaml import YAML
-from .sources import closure, imported
+from .sources import closure, imported, module_files
 
 # %% ../nbs/7_study/04_dependencies.ipynb #dep-5
 _AROUND = {"study", "files", "sources", "data", "plots"}
@@ -49,8 +49,9 @@ def stage_modules(name:str,     # Of a stage
     if "baselines" in roots: found = {m for m in found if not m.startswith("baselines.")}
     names = {"baselines.pandiff": "baselines/${item.method}.py", "baselines": "baselines"}
     paths = {f"ssdiff/{names.get(m, m.replace('.', '/') + '.py')}" for m in found}
+    cpp = {f"ssdiff/{p.name}" for m in found for p in module_files(m) if p.suffix == ".cpp"}
     tables = {"ssdiff/tables"} if {"ssdiff/sensors.py", "ssdiff/spectra.py"} & paths else set()
-    return sorted(paths | tables)
+    return sorted(paths | cpp | tables)
 
 # %% ../nbs/7_study/04_dependencies.ipynb #dep-8
 def _with_modules(deps, modules):

@@ -42,7 +42,7 @@ def low_modes(h:int, # Height
 def filter_low(x:Tensor, # Spatial feature, (N, C, H, W), real
                s:float, # Gain of the lowest frequencies
               ) -> Tensor: # Same shape
-    "Eqs. (17-18) through a projection on the four masked modes: the same as `filter_written`, several times faster"
+    "Eqs. (17-18) through a projection on the four masked modes: the same as `filter_written`, without a transform"
     h, w = x.shape[-2:]
     phi = low_modes(h, w, x.dtype, x.device).expand(len(x), -1, -1)
     tokens = x.permute(0, 2, 3, 1).flatten(1, 2)                     # (N, HW, C): a view when x is channels_last

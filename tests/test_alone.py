@@ -117,7 +117,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(installed):
     assert {n.split("/")[0] for n in names} == {"ssdiff", next(n for n in names if "dist-info" in n).split("/")[0]}
     assert {f"ssdiff/tables/{t}.csv" for t in ("sensors", "spectra")} <= set(names)
     assert not [n for n in names if n.endswith(".ipynb")]
-    own = [*(ROOT/"ssdiff").rglob("*.py"), *(ROOT/"ssdiff/weights").glob("*.safetensors")]
+    own = [p for end in ("py", "cpp", "safetensors") for p in (ROOT/"ssdiff").rglob(f"*.{end}")]
     assert {p.relative_to(ROOT).as_posix() for p in own} <= set(names)
 
 def test_it_is_imported_and_its_command_helps_outside_the_repository(installed, tmp_path):

@@ -1,6 +1,5 @@
 "SSDiff as a whole: what no single notebook can show, or shows too slowly"
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from ssdiff import apfm, fmim
+from ssdiff import apfm, attention, fmim
 from ssdiff.samplers import SAMPLERS, SPACINGS
 from ssdiff.diffusion import Diffusion
 from ssdiff.windows import ramps
@@ -67,8 +66,8 @@ def test_fast_equals_written_out(variant):
         return [out.detach(), *(p.grad.clone() for p in net.parameters())]
 
     fast = run()
-    attention = mock.patch.object(apfm, "alternate", lambda a, b, c, d, phase: apfm.alternate_written(a, b, c, d))
-    with attention, mock.patch.object(fmim, "filter_low", fmim.filter_written): written = run()
+    projections = mock.patch.object(apfm, "alternate", lambda a, b, c, d, phase: apfm.alternate_written(a, b, c, d))
+    with projections, mock.patch.object(fmim, "filter_low", fmim.filter_written): written = run()
     assert fast[0].abs().max() > 0.01
     assert max((x - y).abs().max().item() for x, y in zip(fast, written)) < 1e-5
 
@@ -182,25 +181,9 @@ def test_one_step_blends_alike():
     assert (x - y).abs().max() < 1e-5
 
 
-BUILDS = shutil.which("c++") and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-
-
-@pytest.mark.skipif(not BUILDS, reason="no C++ compiler, or no AVX2")
-def test_the_kernel_is_built_by_two_processes_at_once_and_found_again(tmp_path):
-    "Where it can be had it is had: nobody falls back to PyTorch unnoticed"
-    code = "from ssdiff.apfm import kernel; print(kernel() is not None)"
-    kept = {k: v for k, v in os.environ.items() if k not in ("SSDIFF_KERNEL", "CXX")}
-    env = {**kept, "XDG_CACHE_HOME": str(tmp_path)}
-    start = lambda: subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True)
-    assert [p.communicate()[0].strip() for p in [start(), start()]] == ["True", "True"]
-    built, = (tmp_path / "ssdiff").iterdir()
-    before = built.stat().st_mtime_ns
-    assert start().communicate()[0].strip() == "True" and built.stat().st_mtime_ns == before
-
-
 def test_without_the_kernel_the_network_says_the_same():
     net, b = awake(), images(2)
-    with mock.patch.object(apfm, "kernel", lambda: None): pytorch = call(net, b)
+    with mock.patch.object(attention, "kernel", lambda: None): pytorch = call(net, b)
     assert pytorch.abs().max() > 0.01 and (call(net, b) - pytorch).abs().max() < 1e-5
 
 

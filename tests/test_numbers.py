@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import ssdiff
-from ssdiff import apfm, baselines
+from ssdiff import apfm, attention, baselines
 from ssdiff.branches import Norm
 from ssdiff.inputs import toy_batch
 from ssdiff.network import SSDiff
@@ -78,7 +78,7 @@ def test_this_test_sees_the_trap():
 @pytest.mark.parametrize("bands", [4, 8])
 def test_attention_of_the_packaged_weights(bands):
     "The kernel, forward and backward, on the queries, keys and values that trained weights make"
-    if not apfm.kernel(): pytest.skip("no compiler here: PyTorch's attention is used")
+    if not attention.kernel(): pytest.skip("no compiler here: PyTorch's attention is used")
     net, seen = packaged(bands), []
     original = apfm.attend
 
