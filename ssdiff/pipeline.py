@@ -89,8 +89,8 @@ def _parser():
     show.set_defaults(do=lambda a: show_results())
     mending = sub.add_parser("mend", help="put right what a killed run can leave half-written")
     mending.set_defaults(do=_mend)
-    deps = sub.add_parser("deps", help="write the modules that each stage depends on into dvc.yaml")
-    deps.set_defaults(do=lambda a: print("dvc.yaml was changed" if write_deps() else "dvc.yaml is up to date"))
+    deps = sub.add_parser("deps", help="write what each stage depends on into dvc.yaml and nbs/study/networks.yaml")
+    deps.set_defaults(do=lambda a: print("written" if write_deps() else "up to date"))
     readme = sub.add_parser("readme", help="write README.md from nbs/index.ipynb")
     readme.set_defaults(do=lambda a: write_readme())
     return parser
