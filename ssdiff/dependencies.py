@@ -22,7 +22,7 @@ _AROUND = {"study", "files", "sources", "data", "plots"}
 _TRAINING = _AROUND | {"metrics", "reduced_indices", "sensors", "images", "resampling"}
 _SCORING = _AROUND | {"batches", "training", "validation", "reporting"}
 LEFT_OUT = dict(
-    prepare={"study", "files"},
+    prepare={"study", "files", "plots"},
     pretrain=_TRAINING, finetune=_TRAINING, ablate=_TRAINING, baseline=_TRAINING,
     package={"study", "files", "sources", "data", "plots", "metrics", "reduced_indices"},
     choices=_TRAINING | {"evaluation", "q_indices", "reporting"},

@@ -48,7 +48,6 @@ def test_the_tables_are_those_of_the_paper(paper):
         assert list(table.rows) == added + list(book.method.unique())            # the paper's rows in its order
         named = {v for v in [*table.indices.values(), *table.costs.values()] if v}
         assert set(book.metric) == named - ({"params"} if number != 3 else set())
-    assert len(TABLES) == paper.groupby(["table", "sensor"]).ngroups
 
 @pytest.mark.parametrize("name", TABLES)
 def test_scores_in_the_papers_order_agree_everywhere_in_sam(paper, name):
@@ -201,7 +200,7 @@ def test_files_are_the_same_bytes_and_read_back(tmp_path, paper):
         assert len(set(widths)) <= 2 and all(w > 2 for w in widths)
     assert "| PNN | " in pages["table5"] and "104,360" in pages["table5"]     # WV2 is sharpened by the networks of WV3
     assert "104,360" not in pages["table2"] and "1100K" in pages["table3"]
-    assert "2.8466 ± 0.5285" in pages["table1_WV3"] and "PanDiff (re-implementation)" in pages["table1_GF2"]
+    assert "2.8466 ± 0.5285" in pages["table1_WV3"] and "PanDiff is our re-implementation." in pages["table1_GF2"]
 
 def test_absent_tables_are_not_written(tmp_path, paper):
     write(tmp_path, {"WV3": as_the_paper(T3, paper)})
