@@ -24,7 +24,7 @@ COSTS = dict(parameters="params", seconds=None, minutes=None)   # seconds per im
 
 @dataclass(frozen=True)
 class Table:
-    "One table of the paper: its rows, its columns, and the row that the others are compared with"
+    "One table of the paper: its rows, its columns, and the row that the others are compared with."
     number:int                                    # As the paper counts
     sensor:str                                    # Whose test images
     title:str
@@ -42,7 +42,7 @@ class Table:
 
     @property
     def against(self) -> dict:
-        "Ending of the columns p and agreement → the row that they compare with"
+        "Ending of the columns p and agreement → the row that they compare with."
         second = {"_also": self.also} if self.also else {}
         return {"": self.reference, **second}
 
@@ -98,7 +98,7 @@ LABELS = {
 def read_scores(
     folder,              # With a file <method>.csv for each method: a column `image`, and one for each index
 ) -> dict:               # Method → data frame, one row per image
-    "The scores of every method that has been scored. ValueError if a file is no table of scores"
+    "The scores of every method that has been scored. ValueError if a file is no table of scores."
     return {p.stem: _read(p) for p in sorted(Path(folder).glob("*.csv"))}
 
 def _read(path):
@@ -113,7 +113,7 @@ def _read(path):
 def read_costs(
     folder,              # What each training left, <network>.json, and what the evaluation measured, seconds.json
 ) -> dict:               # Method → {"parameters", "minutes", "seconds"}
-    "What the methods cost; empty where nothing was noted"
+    "What the methods cost; empty where nothing was noted."
     folder = Path(folder)
     seconds = _read_json(folder/"seconds.json")
     records = [_read_json(p) for p in sorted(folder.glob("*.json")) if p.stem != "seconds"]
@@ -131,7 +131,7 @@ def marks(
     ideal:float,         # Its ideal value, 0 or 1
     decimals:int=4,      # Printed
 ) -> pd.Series:          # Row → "best", "second" or ""
-    "Which rows are best and second to the digits that are printed"
+    "Which rows are best and second to the digits that are printed."
     place = (means.round(decimals) - ideal).abs().round(decimals).rank(method="dense")
     named = {1: "best", 2: "second"} if means.count() > 2 else {1: "best"} if means.count() == 2 else {}
     return place.map(lambda v: named.get(v, "")).astype(object)
@@ -146,7 +146,7 @@ def make_table(
     paper:pd.DataFrame,  # Columns table, sensor, method, metric, mean, std
     costs:dict=None,     # Method → {"parameters": …, "seconds": …, "minutes": …}; any may be missing or None
 ) -> pd.DataFrame:       # `COLUMNS`, p and agreement: a line for each row and metric; rows without scores are absent
-    "All numbers of one table. ValueError if methods were scored on different images"
+    "All numbers of one table. ValueError if methods were scored on different images."
     book = paper[(paper["table"] == table.number) & (paper["sensor"] == table.sensor)]
     ours = {row: scores[m] for row, m in table.rows.items() if m in scores}
     parts = {k: _index(table, k, _values(ours, k), _printed(book, name)) for k, name in table.indices.items()}
@@ -162,7 +162,7 @@ def make_table(
     return numbers.assign(**numbers[words].astype(object).fillna(""))
 
 def _values(ours, index):
-    "An index of all methods: a row for each image, a column for each method that has it"
+    "An index of all methods: a row for each image, a column for each method that has it."
     values = pd.DataFrame({row: s[index] for row, s in ours.items() if index in s})
     values = values.dropna(axis=1, how="all").dropna(how="all")
     holes = values.isna()
@@ -173,11 +173,11 @@ def _values(ours, index):
     return values
 
 def _printed(book, metric):
-    "What the paper prints: row → mean, std"
+    "What the paper prints: row → mean, std."
     return book[book["metric"] == metric].set_index("method")[["mean", "std"]]
 
 def _index(table, index, values, printed):
-    "One index of all rows"
+    "One index of all rows."
     ideal, mean = IDEAL[index], values.mean()
     judged = [compare(values, printed["mean"], row, ideal).add_suffix(end) for end, row in table.against.items()]
     own = dict(mean=mean, std=values.std(), images=values.count().astype(float), mark=marks(mean, ideal))
@@ -192,7 +192,7 @@ def show_table(
     numbers:pd.DataFrame,# As `make_table` returns them
     columns:list,        # Which metrics, in order
 ) -> pd.DataFrame:       # Strings, ready for `to_markdown`
-    "Ours beside the paper's: a row for each method, marked, and where the orders agree"
+    "Ours beside the paper's: a row for each method, marked, and where the orders agree."
     rows = pd.Index([m for m in table.rows if m in set(numbers["method"])])
     shown, named = pd.DataFrame(index=rows), {**table.indices, **table.costs}
     for k in columns:
@@ -213,18 +213,18 @@ _FORMATS = dict(
     minutes=lambda v: f"{v:.1f}")
 
 def _cells(name, part, whose=""):
-    "One column, ours or the paper's"
+    "One column, ours or the paper's."
     columns = (part[f"{whose}{k}"] for k in ("mean", "std", "mark"))
     return [_cell(name, *x) for x in zip(*columns)]
 
 def _cell(name, mean, std, mark):
-    "Mean ± standard deviation with the paper's four digits, marked; a dash where there is none"
+    "Mean ± standard deviation with the paper's four digits, marked; a dash where there is none."
     if pd.isna(mean): return "–"
     text = _FORMATS.get(name, "{:.4f}".format)(mean) + ("" if pd.isna(std) else f" ± {std:.4f}")
     return _MARKED.get(mark, "{}").format(text)
 
 def _order(words):
-    "✓ SAM ERGAS · ✗ SCC · ? Q2n"
+    "✓ SAM ERGAS · ✗ SCC · ? Q2n."
     signs = {"✓": "agrees", "✗": "disagrees", "?": "open"}
     found = {sign: words.index[words == word] for sign, word in signs.items()}
     return " · ".join(" ".join([sign, *names]) for sign, names in found.items() if len(names)) or "–"
@@ -233,7 +233,7 @@ def _order(words):
 def to_markdown(
     table:pd.DataFrame,  # With a named index
 ) -> str:
-    "A Markdown table, one line for each row whatever the cells hold"
+    "A Markdown table, one line for each row whatever the cells hold."
     cell = lambda x: " ".join(str(x).split()).replace("\\", "\\\\").replace("|", "\\|")
     head, rule = [table.index.name, *table.columns], ["---"] * (1 + len(table.columns))
     rows = [head, rule, *([i, *r] for i, r in zip(table.index, table.values.tolist()))]
@@ -245,7 +245,7 @@ def counts(
     numbers:pd.DataFrame,# As `make_table` returns them
     end:str="",          # Which row they are compared with, a key of `Table.against`
 ) -> str:
-    "How many comparisons agree, disagree and are open, in one sentence, and why if they had to be open"
+    "How many comparisons agree, disagree and are open, in one sentence, and why if they had to be open."
     judged, row = numbers[numbers[f"agreement{end}"] != ""], table.against[end]
     if judged.empty:
         return ("Nothing to compare: a row and its reference must both be scored here "
@@ -259,7 +259,7 @@ def counts(
     return " ".join([text, *(_powerless(n, m) for n, m in families if m * 2 / 2**n > LEVEL)])
 
 def _powerless(n, m):
-    "Why n images leave m comparisons open"
+    "Why n images leave m comparisons open."
     plural = lambda count: "s" * (count > 1)
     return (f"{n} image{plural(n)} cannot decide {m} comparison{plural(m)}: the smallest p possible is {m} × 2/2^{n} "
             f"> {LEVEL}, so these are open whatever the figures.")
@@ -268,7 +268,7 @@ def _powerless(n, m):
 def rank_correlations(
     numbers:pd.DataFrame,# As `make_table` returns them
 ) -> dict:               # Index → τ, where at least three rows have both means
-    "Kendall's τ between the order of our means and of the paper's"
+    "Kendall's τ between the order of our means and of the paper's."
     means = ["mean", "paper_mean"]
     both = numbers[numbers["metric"].isin(IDEAL)].dropna(subset=means).groupby("metric", sort=False)[means]
     both = {k: (f - IDEAL[k]).abs().round(10) for k, f in both if len(f) > 2}
@@ -283,7 +283,7 @@ def markdown_page(
     numbers:pd.DataFrame,# As `make_table` returns them
     source:str,          # What ours were measured on, for the heading
 ) -> str:
-    "A table as Markdown: heading, reduced and full resolution, and what is to be said about it"
+    "A table as Markdown: heading, reduced and full resolution, and what is to be said about it."
     blocks = {"Reduced resolution": [*table.reduced, *table.costs], "Full resolution": list(table.full)}
     caution = "" if source == "PanCollection" else " (compare orders, not digits)"
     text = (f"**Table {table.number}, {table.sensor}: {table.title}.** "
@@ -313,7 +313,7 @@ def tabulated(
 def gains(
     results,                 # Folder with scores/<sensor>/<method>.csv and costs/<sensor>/<network>.json
 ):                           # By how many per cent each method's SAM and ERGAS lie below EXP's, and its minutes
-    "What each method gains over EXP, and what its training cost; None where EXP has not been scored"
+    "What each method gains over EXP, and what its training cost; None where EXP has not been scored."
     frame = pd.DataFrame(_gains(Path(results))).dropna(axis=1, how="all")
     frame = frame.reindex(TABLES["table1_WV3"].rows.values()).dropna(how="all").rename_axis("method")
     if not any(k.endswith(_LESS) for k in frame): return None
@@ -326,7 +326,7 @@ def gains(
 _LESS = "SAM", "ERGAS"       # Indices of which less is better
 
 def _gains(results):
-    "Column → method → gain in per cent, or minutes of training"
+    "Column → method → gain in per cent, or minutes of training."
     columns = {}
     for sensor in dict.fromkeys(t.sensor for t in TABLES.values()):
         means = {m: s[list(_LESS)].mean() for m, s in read_scores(results/f"scores/{sensor}").items()}
@@ -347,7 +347,7 @@ def write_tables(
     out,                 # Folder for table1_WV3.md, table1_WV3.csv, …
     source:str="simulated scenes", # What ours were measured on
 ) -> dict:               # Name → Markdown, of the tables of which there is a row
-    "Write every table that has a row, as Markdown to read and as CSV to compute with"
+    "Write every table that has a row, as Markdown to read and as CSV to compute with."
     results, out, book = Path(results), Path(out), pd.read_csv(paper)
     out.mkdir(parents=True, exist_ok=True)
     made = {name: _paper_table(table, results, book, source) for name, table in TABLES.items()}
@@ -359,7 +359,7 @@ def write_tables(
     return {name: page for name, (_, page) in made.items()}
 
 def _paper_table(table, results, book, source):
-    "Numbers and page of one of the paper's tables; None where no row has been scored"
+    "Numbers and page of one of the paper's tables; None where no row has been scored."
     costs = read_costs(results/f"costs/{table.trained or table.sensor}")
     numbers = make_table(table, read_scores(results/f"scores/{table.sensor}"), book, costs)
     return None if numbers.empty else (numbers, markdown_page(table, numbers, source))
