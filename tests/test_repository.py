@@ -59,6 +59,10 @@ def test_a_stage_depends_on_files_that_exist(name):
     assert any(d.startswith("nbs/study/") for d in deps)
     assert not [d for d in deps if not (ROOT/d).exists()]
 
+def test_the_networks_of_the_parameters_are_known_by_these_names():
+    from ssdiff.baselines import names as known
+    assert set(params["methods"]) <= set(known())
+
 def test_stage_notebooks_export_nothing():
     for path in (ROOT/"nbs/study").glob("*.ipynb"):
         cells = nbformat.read(path, as_version=4).cells
