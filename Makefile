@@ -1,7 +1,7 @@
 # Two commands: `make reproduce` remakes every table and figure, `make test` tests everything.
 # `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help reproduce reproduce-alone test bench lab readme constraints hooks clean
+.PHONY: help reproduce reproduce-alone status test bench plots lab readme constraints hooks clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -72,6 +72,13 @@ endif
 test: $(READY) data ## run every notebook's tests, then tests/
 	OMP_NUM_THREADS=1 nbdev_test --n_workers 2
 	OMP_NUM_THREADS=1 pytest -q tests
+
+status: $(READY) data ## say which stages are out of date and why, in a few lines
+	@ssdiff-study status
+
+plots: $(READY) ## draw learning curves and scores, to be looked at in results/plots/index.html
+	@ssdiff-study run nbs/curves.ipynb results/notebooks/curves.ipynb -p results results -p pictures results/plots
+	@echo "Open results/plots/index.html in a browser."
 
 bench: $(READY) ## measure time and memory against the formulas written out (7 minutes on two idle cores)
 	@ssdiff-study run nbs/bench.ipynb results/notebooks/bench.ipynb -p quick false -p results results

@@ -15,7 +15,7 @@ def signed_rank(
     a:np.ndarray,        # (N,) distances from the ideal, one per image
     b:np.ndarray,        # (N,) those of the other method on the same images
 ) -> tuple:              # 1, 0 or -1: a is farther, neither, nearer; and the two-sided p
-    "Wilcoxon's signed-rank test of two methods"
+    "Wilcoxon's signed-rank test of two methods."
     d = np.asarray(a, float) - np.asarray(b, float)
     d = d[d != 0]
     if not len(d): return 0, 1.
@@ -25,7 +25,7 @@ def signed_rank(
 def holm(
     p:np.ndarray,        # (M,) p-values of one family
 ) -> np.ndarray:         # (M,) adjusted, in the same order
-    "Holm's step-down correction (1979)"
+    "Holm's step-down correction (1979)."
     p = np.asarray(p, float)
     order = p.argsort(kind="stable")
     adjusted = np.empty_like(p)
@@ -41,7 +41,7 @@ def compare(
     reference:str,       # The column that all others are compared with
     ideal:float,         # The ideal value of this index
 ) -> pd.DataFrame:       # Row of the table → p (adjusted), agreement; only those that can be compared
-    "Where the order of our scores against one method agrees with the order of the paper's means"
+    "Where the order of our scores against one method agrees with the order of the paper's means."
     far, book = (values - ideal).abs(), (paper - ideal).abs()
     theirs = np.sign((book - book.get(reference, np.nan)).round(10))
     others = [m for m in far if reference in far and m != reference and theirs.get(m, 0) in (1, -1)]

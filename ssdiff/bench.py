@@ -33,7 +33,7 @@ from .network import SSDiff
 @contextmanager
 def written_out(fmim:bool=True # FMIM too, not only the attention
                ):
-    "Put the printed formulas in the place of the fast ones"
+    "Put the printed formulas in the place of the fast ones."
     attention = lambda ta, tb, tc, td, phase=None: ssdiff.apfm.alternate_written(ta, tb, tc, td)
     low = ssdiff.fmim.filter_written if fmim else ssdiff.fmim.filter_low
     with mock.patch.object(ssdiff.apfm, "alternate", attention), mock.patch.object(ssdiff.fmim, "filter_low", low):
@@ -41,12 +41,12 @@ def written_out(fmim:bool=True # FMIM too, not only the attention
 
 # %% ../nbs/7_study/13_bench.ipynb #50008
 def forward(device, size:int=64, batch:int=12):
-    "One call of the network on patches"
+    "One call of the network on patches."
     net, b = SSDiff().to(device).eval(), _images(device, batch, size)
     return torch.no_grad()(lambda: net(b["lms"], 500, b["pan"], b["lms"], b["ms"]))
 
 def training(device, size:int=64, batch:int=12):
-    "One step of training: loss, gradients, AdamW"
+    "One step of training: loss, gradients, AdamW."
     net, b, d = SSDiff().to(device), _images(device, batch, size), Diffusion()
     opt = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0, fused=True)
     def run():
@@ -56,7 +56,7 @@ def training(device, size:int=64, batch:int=12):
     return run
 
 def image(device, size:int=256, steps:int=1):
-    "One image of eight bands, from noise to the end"
+    "One image of eight bands, from noise to the end."
     net, b = SSDiff().to(device).eval(), _images(device, 1, size)
     return lambda: Diffusion().sample(net, b["pan"], b["lms"], b["ms"], steps=steps, progress=False)
 
@@ -74,7 +74,7 @@ def measure(task:str,           # One of TASKS
             alone:bool=True,    # In a process of its own; False, to see that it runs, in this one
             **shape,            # Of the task: size, batch, steps
            ) -> dict:           # wall and processor in seconds, memory in MiB
-    "Run a task and say what it took"
+    "Run a task and say what it took."
     job = dict(task=task, version=version, repeats=repeats, threads=threads, shape=shape)
     if not alone: return _run(**job)
     env = {**os.environ, "OMP_WAIT_POLICY": "passive", **({"SSDIFF_KERNEL": "0"} if version == "pytorch" else {})}
@@ -84,13 +84,13 @@ def measure(task:str,           # One of TASKS
     return json.loads(done.stdout.splitlines()[-1])
 
 def _memory():
-    "Most memory that this process has had so far, in MiB"
+    "Most memory that this process has had so far, in MiB."
     try: return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
     # the second best: a process inherits this figure from the one that started it
     except (OSError, TypeError): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 def _run(task, version, repeats, threads, shape):
-    "What the process does"
+    "What the process does."
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     device = "cuda" if version == "gpu" else "cpu"
@@ -112,7 +112,7 @@ def race(task:str,
          alike:dict={},     # Version → (what differs in its shape, by what its times are multiplied to make up for it)
          **how,             # Of `measure`
         ) -> pd.DataFrame:  # One row per version: wall, cpu, memory, and how many times faster than the last
-    "Versions of a task against each other, in turn"
+    "Versions of a task against each other, in turn."
     turns = [(v, measure(task, v, **{**how, **alike.get(v, ({}, 1))[0]})) for _ in range(rounds) for v in versions]
     rows = pd.DataFrame([dict(version=v, **r) for v, r in turns]).groupby("version").min().loc[list(versions)]
     for v, (_, factor) in alike.items(): rows.loc[v, ["wall", "cpu"]] *= factor
@@ -125,7 +125,7 @@ def peaks(n:int=2048,      # Side of the matrices
           mib:int=256,     # Size of what is copied
           repeats:int=5,   # The fastest counts
          ) -> dict:        # flops and bytes, both a second
-    "What this machine reaches in one large product and in one large copy"
+    "What this machine reaches in one large product and in one large copy."
     a, b = torch.rand(2, n, n)
     x = torch.zeros(mib * 2**18)
     y = torch.empty_like(x).copy_(x)
@@ -140,7 +140,7 @@ def _seconds(f):
 # %% ../nbs/7_study/13_bench.ipynb #50019
 def flops(f, # Something that calls the network
          ) -> int:
-    "Operations of its products and convolutions, counted by PyTorch with attention written out"
+    "Operations of its products and convolutions, counted by PyTorch with attention written out."
     with written_out(fmim=False), FlopCounterMode(display=False) as counter: f()
     return counter.get_total_flops()
 
@@ -151,7 +151,7 @@ _KINDS = {nn.Conv2d: "convolutions", nn.ConvTranspose2d: "convolutions", nn.Line
           nn.LayerNorm: "normalisations", Norm: "normalisations", nn.LeakyReLU: "activations", nn.SiLU: "activations"}
 
 def _operations(layer, x, y):
-    "Of one call of a layer"
+    "Of one call of a layer."
     if isinstance(layer, nn.Linear): return 2 * x.numel() * layer.out_features
     if isinstance(layer, nn.ConvTranspose2d): return 2 * x.numel() * layer.weight[0].numel()
     return 2 * y.numel() * layer.weight[0].numel() if isinstance(layer, nn.Conv2d) else 0
@@ -159,14 +159,14 @@ def _operations(layer, x, y):
 def _bytes(*x): return sum(t.nbytes for t in x if isinstance(t, torch.Tensor))
 
 class _Watch:
-    "Adds up what each part of a call takes"
+    "Adds up what each part of a call takes."
     def __init__(self): self.parts = defaultdict(lambda: [0., 0, 0])
 
     def add(self, part, seconds, operations, size):
         for k, v in enumerate((seconds, operations, size)): self.parts[part][k] += v
 
     def function(self, part, f, operations):
-        "f, watched"
+        "f, watched."
         def run(*args):
             start = time.perf_counter()
             out = f(*args)
@@ -175,7 +175,7 @@ class _Watch:
         return run
 
     def layer(self, layer):
-        "Hooks on a layer; to be removed"
+        "Hooks on a layer; to be removed."
         def before(layer, args): layer.start = time.perf_counter()
         def after(layer, args, y):
             took = time.perf_counter() - layer.start
@@ -188,7 +188,7 @@ def parts(net:SSDiff,
           machine:dict,      # As `peaks` returns it
           repeats:int=3,     # The fastest call counts
          ) -> pd.DataFrame:  # One row per part: seconds, share, GFLOP, MB, GFLOP/s, GB/s, near
-    "What the parts of a forward pass take, and how near each comes to the machine's bounds"
+    "What the parts of a forward pass take, and how near each comes to the machine's bounds."
     table = min((_watched(net, batch) for _ in range(1 + repeats)), key=lambda t: t.loc["all", "seconds"])
     least = [table["GFLOP"] * 1e9 / machine["flops"], table["MB"] * 1e6 / machine["bytes"]]
     bound = pd.concat(least, axis=1).max(axis=1)

@@ -49,7 +49,7 @@ def test_a_stage_is_given_what_its_notebook_takes(name):
     takes = {n.id for n in named if isinstance(n.ctx, ast.Store)}
     given = set(re.findall(r"-p (\w+)", stage["cmd"]))
     for group in re.findall(r"--group (\S+)", stage["cmd"]):
-        group = group.replace("${profile}", params["profile"]).replace("${item.method}", "pandiff")
+        group = group.replace("${profile}", params["profile"]).replace("${item.method}", "PanDiff")
         given |= set(get_group(params, group))
     assert given == takes
 
@@ -57,7 +57,11 @@ def test_a_stage_is_given_what_its_notebook_takes(name):
 def test_a_stage_depends_on_files_that_exist(name):
     deps = [d for d in stages[name]["deps"] if not d.startswith("results")]
     assert any(d.startswith("nbs/study/") for d in deps)
-    assert not [d for d in deps if not (ROOT/d.replace("${item.method}", "pandiff")).exists()]
+    assert not [d for d in deps if not (ROOT/d).exists()]
+
+def test_the_networks_of_the_parameters_are_known_by_these_names():
+    from ssdiff.baselines import names as known
+    assert set(params["methods"]) <= set(known())
 
 def test_stage_notebooks_export_nothing():
     for path in (ROOT/"nbs/study").glob("*.ipynb"):

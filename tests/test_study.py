@@ -75,14 +75,19 @@ def test_every_mistake_is_in_the_one_message(data, paths):
     assert len(said) < 300*(10 + len(said.splitlines()))
 
 @pytest.mark.parametrize("change, says", [
-    (lambda p: p["demo"].update(methods=3), "demo.methods: expected a group"),
-    (lambda p: p["demo"].pop("methods"), "demo.methods: expected a group"),
-    (lambda p: p["demo"]["methods"].pop("pnn"), "pnn of dataset.baselines is missing"),
+    (lambda p: p.update(methods=3), "methods: expected a group"),
+    (lambda p: p.pop("methods"), "methods: expected a group"),
+    (lambda p: p["methods"]["PNN"].pop("demo"), "methods.PNN.demo: Field required"),
+    (lambda p: p["methods"].update({"a.b": p["methods"]["PNN"]}), "methods: 'a.b' is no name of a network"),
+    (lambda p: p["demo"].update(methods={}), "demo.methods: not a known group"),
+    (lambda p: p["dataset"].update(sensors=["WV3", "GF2", "QB", "WV2"]), "WV2 is for the generalization test"),
+    (lambda p: p["dataset"]["images"].append("WV9"), "dataset.images.4: Value error, not a known sensor"),
+    (lambda p: p["base"]["figures"]["items"].pop("QB"), "demo.figures: Value error, items lacks QB"),
     (lambda p: p["demo"]["pretrain"].update({1: 2}), "demo.pretrain"),
     (lambda p: p.update({None: 1}), "None: not a known name"),
     (lambda p: p["dataset"].update(ablate=["V1", "V1"]), "name something twice"),
     (lambda p: p["dataset"]["finetune"]["GF2"].update(name="../../x"), "dataset.finetune.GF2.name"),
-    (lambda p: p["dataset"].update(baselines=["os; rm"]), "dataset.baselines"),
+    (lambda p: p["methods"].update({"os; rm": p["methods"]["PNN"]}), "methods: 'os; rm' is no name"),
     (lambda p: p["paper"]["prepare"].update(test_size=10**6), "paper.prepare.test_size"),
 ])
 def test_mistakes_that_are_no_wrong_values(change, says):
