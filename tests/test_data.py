@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ssdiff.data import PanData, check_file, find_file, prepare, write_file
 from ssdiff.resampling import bicubic_reduce, upsample23
-from ssdiff.scenes import simulate, simulate_many
+from ssdiff.scenes import run_many, simulate
 from ssdiff.sensors import get_sensor
 
 SMALL = dict(n_train_scenes=3, n_valid_scenes=1, n_test=2,
