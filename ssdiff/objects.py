@@ -149,7 +149,7 @@ def paint_gear(c:Canvas, y:float, x:float, long:float, short:float, angle:float)
 # %% ../nbs/2_scenes/04_objects.ipynb #c033
 def paint_town(c:Canvas, angle:float, cover:float, sizes:tuple[float, float], heights:tuple[float, float],
     roofs:list[str]) -> None:
-    "Buildings whose roofs add up to `cover` of the area, low ones first; what falls on a street or on water is left out."
+    "Buildings whose roofs add up to `cover` of the area, low ones first; none on streets or water."
     area, todo = cover * (c.n * c.metres)**2, []
     while area > 0:
         long = power_law(c.rng, 1, *sizes, 2.2)[0]
