@@ -59,6 +59,10 @@ class Statistics:
         return (self.centred(j).norm(dim=1) <= 1e-12*self.factor[:, 0, j].abs()).view(-1, 1, 1, 1)
 
 # %% ../nbs/1_images/11_classical.ipynb #cls-scheme
+def _kept(bands:int, pixels:int) -> int:
+    "How many of the smallest values tell the haze."
+    return pixels//100 + 2 if bands == 4 else 1
+
 def _inner(x:torch.Tensor, m:int) -> torch.Tensor: return x[..., m:x.shape[-2]-m, m:x.shape[-1]-m]
 
 @dataclass(frozen=True)
@@ -111,10 +115,6 @@ def exp(ms, # MS, (C,h,w) or (N,C,h,w), digital numbers
 
 # %% ../nbs/1_images/11_classical.ipynb #cell-013
 _HAZE = 0.95, 0.45, 0.40, 0.05 # of the first percentile: blue, green, red, near infrared
-
-def _kept(bands:int, pixels:int) -> int:
-    "How many of the smallest values tell the haze."
-    return pixels//100 + 2 if bands == 4 else 1
 
 def _percentile(x:torch.Tensor, percent:float, n:int=None) -> torch.Tensor:
     "MATLAB's `prctile` over the last axis: sorted value k of n (from 1) is at 100(k-0.5)/n; `x` may lack the largest."
