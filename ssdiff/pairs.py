@@ -8,7 +8,7 @@ __all__ = ['Box', 'windows', 'Part', 'Scene', 'ArrayScene', 'check_scene']
 # %% ../nbs/8_sharpen/02_pairs.ipynb #pairs-2
 from typing import NamedTuple
 import numpy as np
-from .images import check_whole
+from .arrays import check_whole
 from .sensors import Sensor
 from .validity import fill, known, real_array
 

@@ -14,10 +14,11 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
-from .data import create_file
+from .canvas import power_noise
 from .diffusion import Diffusion, in_units
 from .instrument import digitise, radiance, sample_ms, sample_pan, SECOND_ARRAY
-from .painting import draw_scene, power_noise
+from .painting import draw_scene
+from .pancollection import create_file
 from .resampling import upsample23, wald
 from .scenes import run_many
 from .sensors import Band, get_sensor, Sensor

@@ -17,7 +17,7 @@ import torch
 from .baselines import create, load_published, names
 from .classical import SCHEMES
 from .diffusion import Diffusion
-from .images import check_whole
+from .arrays import check_whole
 from .network import diffusion_of, load, SSDiff
 from .pairs import Box, Part, Scene
 from .resampling import upsample23

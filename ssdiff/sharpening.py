@@ -11,7 +11,7 @@ from functools import partial
 from typing import Callable, NamedTuple
 import numpy as np
 import torch
-from .images import check_whole
+from .arrays import check_whole
 from .pairs import ArrayScene, Box, check_scene, Scene, windows
 from .sensors import get_sensor, Sensor
 from .sharpeners import as_dtype, NetworkMethod

@@ -54,7 +54,7 @@ def _check_spectra(t:pd.DataFrame, path) -> None:
     lost = sorted(set(t.mixes_with) - set(t.material))
     if lost: raise ValueError(f"{path}: mixes_with names unknown materials: {', '.join(map(str, lost))}")
 
-
+# %% ../nbs/2_scenes/01_spectra.ipynb #read-spectra
 def read_spectra(path=None # A CSV like the package's own `tables/spectra.csv` (the default)
                 ) -> Materials:
     "Read and validate material spectra; PCHIP between the knots. ValueError names the file and the material."

@@ -10,9 +10,11 @@ import hashlib, json, os, tempfile
 from pathlib import Path
 import torch
 from tqdm import tqdm
-from .data import SPLITS, PanData, check_file, find_file, prepare
+from .checking import check_file
+from .data import PanData, prepare
 from .evaluation import save_json
 from .network import SSDiff, save
+from .pancollection import find_file, SPLITS
 from .sensors import get_sensor
 from .training import Trainer
 from .validation import validation

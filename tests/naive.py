@@ -69,7 +69,7 @@ def q2n_block(x, y):
     nu, nv = np.linalg.norm(mu), np.linalg.norm(mv)
     bias = 2*nu*nv/(nu**2 + nv**2)
     var = f*((u*u).sum(0).mean() + (v*v).sum(0).mean() - nu**2 - nv**2)
-    if var == 0: return bias
+    if abs(var) < 1e-12: return bias  # both are flat; the square of a root need not be exact
     return np.linalg.norm(f*(mult(u, v).mean(1) - mult(mu, mv)))*bias*2/var
 
 

@@ -1,5 +1,6 @@
 """Files as PanCollection writes them, readers in other processes, bytes that do not depend on workers."""
 import hashlib
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ssdiff.data import PanData, check_file, find_file, prepare, write_file
+from ssdiff.checking import check_file
+from ssdiff.data import PanData, prepare
+from ssdiff.pancollection import find_file, write_file
 from ssdiff.resampling import bicubic_reduce, upsample23
-from ssdiff.scenes import simulate, simulate_many
+from ssdiff.scenes import run_many, simulate
 from ssdiff.sensors import get_sensor
 
 SMALL = dict(n_train_scenes=3, n_valid_scenes=1, n_test=2,
@@ -112,8 +115,8 @@ def test_bytes_do_not_depend_on_workers_or_threads(tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_simulate_many_is_simulate_in_order():
-    many = list(simulate_many("QB", [5, 3, 9], 32, workers=2, progress=False))
+def test_scenes_of_many_processes_come_in_order():
+    many = list(run_many(partial(simulate, "QB", size=32), [5, 3, 9], workers=2, progress=False))
     for seed, m in zip([5, 3, 9], many):
         for k, v in simulate("QB", seed, 32).items(): np.testing.assert_array_equal(m[k], v)
 

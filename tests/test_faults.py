@@ -20,11 +20,12 @@ from affine import Affine
 
 from ssdiff import geotiff
 from ssdiff.command import main
-from ssdiff.data import prepare, write_file
+from ssdiff.data import prepare
 from ssdiff.evaluation import save_fused, save_json, save_scores
 from ssdiff.files import write_weights
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
+from ssdiff.pancollection import write_file
 from ssdiff.sharpeners import ClassicalMethod, toy_network
 from ssdiff.checkpoints import load_checkpoint, save_checkpoint
 from training_runs import outcome, trainer

@@ -17,7 +17,8 @@ from safetensors.torch import save as pack
 import ssdiff
 from ssdiff import baselines
 from ssdiff.command import main
-from ssdiff.data import PanData, check_file, write_file
+from ssdiff.checking import check_file
+from ssdiff.data import PanData
 from ssdiff.files import read_weights
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import SSDiff, save
@@ -114,7 +115,8 @@ def test_thousands_of_names_make_no_long_message(tmp_path):
 DAMAGED = """
 import random, sys
 from pathlib import Path
-from ssdiff.data import PanData, check_file
+from ssdiff.checking import check_file
+from ssdiff.data import PanData
 path, whole = Path(sys.argv[1]), Path(sys.argv[1]).read_bytes()
 for seed in range(int(sys.argv[2])):
     r, x = random.Random(seed), bytearray(whole)

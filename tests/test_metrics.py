@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torchmetrics import MetricCollection
 
-from ssdiff import classical, metrics, q_indices, resampling, running_indices
+from ssdiff import classical, metrics, mtf, q_indices, resampling, running_indices
 from ssdiff.sensors import SENSORS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,7 +70,7 @@ def test_full_resolution_equals_the_plain_one(bands, rows, columns, block, hole,
         for v in images: v[..., :block, :block] = hole
     sensor = SENSORS["WV3"].first(bands)
     r = metrics.full(*images, sensor, block)
-    coarse, filtered = resampling.upsample23(resampling.bicubic_reduce(pan)), resampling.mtf_blur(fused, sensor)
+    coarse, filtered = resampling.upsample23(resampling.bicubic_reduce(pan)), mtf.mtf_blur(fused, sensor)
     khan = 1 - naive.q2n(lms, filtered, block)
     d_s, classic = naive.d_s(fused, lms, pan, coarse, block), naive.d_lambda(fused, lms, block)
     plain = dict(D_lambda_K=khan, D_s=d_s, D_lambda=classic, HQNR=(1-khan)*(1-d_s), QNR=(1-classic)*(1-d_s))
@@ -210,11 +210,11 @@ def test_bad_kinds():
 def test_every_function_checks_the_ratio(ratio):
     f, m, _, p = scene()
     calls = [
-        lambda: resampling.mtf_kernel(.3, ratio),
-        lambda: resampling.gauss_kernel(ratio),
-        lambda: resampling.mtf_blur(f, "QB", ratio),
-        lambda: resampling.pan_mtf_blur(p, "QB", ratio),
-        lambda: resampling.gauss_blur(p, ratio),
+        lambda: mtf.mtf_kernel(.3, ratio),
+        lambda: mtf.gauss_kernel(ratio),
+        lambda: mtf.mtf_blur(f, "QB", ratio),
+        lambda: mtf.pan_mtf_blur(p, "QB", ratio),
+        lambda: mtf.gauss_blur(p, ratio),
         lambda: resampling.decimate(f, ratio),
         lambda: resampling.bicubic_reduce(f, ratio),
         lambda: resampling.wald(m, p, "QB", ratio),
@@ -284,9 +284,9 @@ def test_clipping_is_the_toolbox_s():
 
 
 @pytest.mark.parametrize("f", [
-    lambda v, s: resampling.mtf_blur(v, "QB"),
-    lambda v, s: resampling.pan_mtf_blur(v[:, :1], "QB"),
-    lambda v, s: resampling.gauss_blur(v),
+    lambda v, s: mtf.mtf_blur(v, "QB"),
+    lambda v, s: mtf.pan_mtf_blur(v[:, :1], "QB"),
+    lambda v, s: mtf.gauss_blur(v),
     lambda v, s: resampling.upsample23(v),
     lambda v, s: resampling.bicubic_reduce(v),
     lambda v, s: resampling.wald(v, s, "QB")[0],
@@ -300,7 +300,7 @@ def test_float32_is_computed_in_double(f):
 
 
 def test_a_first_call_in_inference_mode_leaves_nothing_behind():
-    for cached in (resampling._cached_kernel, resampling._bicubic_weights, q_indices._sign_table): cached.cache_clear()
+    for cached in (mtf._cached_kernel, resampling._bicubic_weights, q_indices._sign_table): cached.cache_clear()
     images = [torch.from_numpy(np.asarray(v, float)) for v in scene()]
     def run():
         for g in classical.METHODS.values(): g(images[1], images[3], "QB")

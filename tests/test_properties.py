@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, assume, given, settings, strategies as st
 import ssdiff
 from ssdiff import metrics
 from ssdiff.classical import METHODS
-from ssdiff.data import PanData, check_file
+from ssdiff.checking import check_file
+from ssdiff.data import PanData
 from ssdiff.samplers import spaced, SPACINGS
 from ssdiff.diffusion import Diffusion
 from ssdiff.windows import blend_windows, ramps

@@ -127,4 +127,7 @@ def test_code_has_lines_of_at_most_120_characters(path):
 
 @pytest.mark.parametrize("table", ["sensors", "spectra"])
 def test_the_study_and_the_package_use_the_same_tables(table):
-    assert (ROOT/f"data/{table}.csv").read_bytes() == (ROOT/f"ssdiff/tables/{table}.csv").read_bytes()
+    "A sensor may be the package's alone: the study then takes it from there."
+    paths = ROOT/f"ssdiff/tables/{table}.csv", ROOT/f"data/{table}.csv"
+    ours, study = (p.read_text(encoding="utf-8").splitlines() for p in paths)
+    assert set(study) <= set(ours) if table == "sensors" else study == ours

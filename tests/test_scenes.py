@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssdiff.painting import Air, Canvas, draw_scene, LANDSCAPES, paint_building
-from ssdiff.scenes import observe, simulate
+from ssdiff.air import Air
+from ssdiff.canvas import Canvas
 from ssdiff.instrument import radiance, response
-from ssdiff.spectra import read_spectra
+from ssdiff.objects import paint_building
+from ssdiff.painting import draw_scene, LANDSCAPES
+from ssdiff.scenes import observe, simulate
 from ssdiff.sensors import SENSORS, Band, get_sensor
+from ssdiff.spectra import read_spectra
 
 TABLE = files("ssdiff") / "tables" / "spectra.csv"
 

@@ -3,7 +3,7 @@ import copy, json, os
 from pathlib import Path
 import numpy as np, pytest, yaml
 from hypothesis import given, settings, strategies as st
-from ssdiff.data import SPLITS, file_name, write_file
+from ssdiff.pancollection import file_name, SPLITS, write_file
 from ssdiff.params import check_params, ParamsError, read_params
 from ssdiff.pipeline import main
 from ssdiff.study import dataset_record, images, prepare_dataset

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssdiff import classical, metrics, resampling
+from ssdiff import classical, metrics, mtf, resampling
 from ssdiff.sensors import SENSORS
 
 HERE = Path(__file__).parent/"fixtures"/"toolbox"
@@ -43,20 +43,20 @@ def test_kernels_of_every_sensor(key):
     kind, name = key.split("_")
     gains = SENSORS[name].mtf_ms if kind == "ms" else [SENSORS[name].mtf_pan]
     stored = KERNELS[key] if kind == "ms" else KERNELS[key][None]
-    for g, k in zip(gains[-len(stored):], stored): same("kernels", resampling.mtf_kernel(g)[20:, 20:], k, 1e-15)
+    for g, k in zip(gains[-len(stored):], stored): same("kernels", mtf.mtf_kernel(g)[20:, 20:], k, 1e-15)
 
 
 def test_other_kernels():
-    same("kernels", resampling.gauss_kernel()[20:, 20:], KERNELS["gauss"], 1e-15)
-    same("kernels", resampling.mtf_kernel(SENSORS["WV3"].mtf_ms[0], ratio=2)[20:, 20:], KERNELS["ratio2"][0], 1e-15)
+    same("kernels", mtf.gauss_kernel()[20:, 20:], KERNELS["gauss"], 1e-15)
+    same("kernels", mtf.mtf_kernel(SENSORS["WV3"].mtf_ms[0], ratio=2)[20:, 20:], KERNELS["ratio2"][0], 1e-15)
 
 
 def test_filters():
     x, crop = UNITS["in_x_filt"].astype(float), lambda v: v[:, :20, -20:]
-    same_image("low-pass filters", crop(resampling.mtf_blur(x, "WV3")), UNITS["out_mtf_wv3"])
-    same_image("low-pass filters", crop(resampling.mtf_blur(x[:4], "QB")), UNITS["out_mtf_qb"])
-    same_image("low-pass filters", crop(resampling.pan_mtf_blur(x[:1], "WV3")), UNITS["out_mtfpan_wv3"])
-    same_image("low-pass filters", crop(resampling.gauss_blur(x[:1])), UNITS["out_gauss"])
+    same_image("low-pass filters", crop(mtf.mtf_blur(x, "WV3")), UNITS["out_mtf_wv3"])
+    same_image("low-pass filters", crop(mtf.mtf_blur(x[:4], "QB")), UNITS["out_mtf_qb"])
+    same_image("low-pass filters", crop(mtf.pan_mtf_blur(x[:1], "WV3")), UNITS["out_mtfpan_wv3"])
+    same_image("low-pass filters", crop(mtf.gauss_blur(x[:1])), UNITS["out_gauss"])
 
 
 def test_resampling():
@@ -143,7 +143,7 @@ def test_full_resolution(key):
         same_image(METHODS[key], fused.mean((1, 2)), WV3[name+"_mean"])
         same_image(METHODS[key], fused.std((1, 2)), WV3[name+"_std"])
     if key == "mtf_glp_fs":
-        same_image("low-pass filters", resampling.mtf_blur(fused, "WV3")[:, :16, :16], WV3["glp_filtered"])
+        same_image("low-pass filters", mtf.mtf_blur(fused, "WV3")[:, :16, :16], WV3["glp_filtered"])
     names = dict(D_lambda_K="D_lambda_K", D_s="D_s", HQNR="HQNR", D_lambda="D_lambda_classic", QNR="QNR")
     for setting, figures in FIGURES["WV3_full"][key].items():
         clip_bits = 11 if setting == "clipped_to_0_2048" else None
@@ -156,11 +156,11 @@ def test_figures_notice_the_common_mistakes():
     a, b = UNITS["in_q_c8_a"].astype(float), UNITS["in_q_c8_b"].astype(float)
     for wrong in ((a, np.rint(b)), (b, a), (a, np.floor(b))):
         assert abs(metrics.q2n(*wrong) - UNITS["out_q2n_c8"]) > 100*INDEX
-    unit_sum = resampling.mtf_kernel(.3)/resampling.mtf_kernel(.3).sum()
-    assert abs(unit_sum - resampling.mtf_kernel(.3)).max() > 1e-6
+    unit_sum = mtf.mtf_kernel(.3)/mtf.mtf_kernel(.3).sum()
+    assert abs(unit_sum - mtf.mtf_kernel(.3)).max() > 1e-6
     sharper = replace(SENSORS["QB"], mtf_ms=(.3,)*4)
     x = UNITS["in_x_filt"].astype(float)[:4]
-    assert abs(resampling.mtf_blur(x, sharper)[:, :20, -20:] - UNITS["out_mtf_qb"]).max() > 1
+    assert abs(mtf.mtf_blur(x, sharper)[:, :20, -20:] - UNITS["out_mtf_qb"]).max() > 1
     with pytest.raises(AssertionError, match="control differs by"): same("control", [0., 1e-6], [0., 0.])
     with pytest.raises(AssertionError, match="control differs by nan"):
         same_image("control", np.array([np.nan]), np.array([1.]))

@@ -11,7 +11,7 @@ from . import core
 from .core import Baseline, create, methods, names, recipe, save
 from ..classical import METHODS
 from ..files import read_weights
-from ..images import as_batches, check_grids
+from ..arrays import as_batches, check_grids
 from ..published import load_published
 from ..resampling import upsample23
 from ..sensors import get_sensor

@@ -5,20 +5,13 @@ import h5py
 import numpy as np
 import pytest
 
-from ssdiff.data import PanData, check_file, file_name, find_file, prepare, write_file
-from ssdiff.resampling import bicubic_reduce, upsample23
-
-
-def paper_arrays():
-    "Arrays as PanCollection's files hold them: three samples of eight bands, float64 digital numbers."
-    rng = np.random.default_rng(0)
-    gt, pan = (rng.integers(20, 1023, (3, n, 64, 64)).astype(float) for n in (8, 1))
-    ms = np.rint(bicubic_reduce(gt))
-    return dict(gt=gt, ms=ms, lms=upsample23(ms), pan=pan)
+from ssdiff.checking import check_file
+from ssdiff.data import PanData, prepare
+from ssdiff.pancollection import file_name, find_file, toy_arrays, write_file
 
 
 @pytest.fixture
-def good(tmp_path): return write_file(tmp_path/"train_wv3.h5", paper_arrays())
+def good(tmp_path): return write_file(tmp_path/"train_wv3.h5", toy_arrays())
 
 
 def refused(call, *words, error=ValueError):
@@ -59,7 +52,7 @@ def odd_sides(a):
     (odd_sides, ["'pan'", "sides that are multiples of 4, found shape (3, 1, 62, 62)"]),
 ])
 def test_wrong_arrays(tmp_path, change, words):
-    arrays = paper_arrays()
+    arrays = toy_arrays()
     change(arrays)
     path = write_file(tmp_path/"train_wv3.h5", arrays)
     refused(lambda: check_file(path, "WV3", "train"), "train_wv3.h5", *words)
@@ -67,7 +60,7 @@ def test_wrong_arrays(tmp_path, change, words):
 
 @pytest.mark.parametrize("key", ["gt", "ms", "lms", "pan"])
 def test_zeros(tmp_path, key):
-    arrays = paper_arrays()
+    arrays = toy_arrays()
     arrays[key] *= 0
     path = write_file(tmp_path/"train_wv3.h5", arrays)
     refused(lambda: check_file(path, "WV3", "train"), f"'{key}'", "found nothing above 0", "holds no image")
@@ -83,7 +76,7 @@ def test_files_that_are_no_hdf5(tmp_path):
 def test_links(tmp_path, good):
     path = tmp_path/"linked.h5"
     with h5py.File(path, "w") as f:
-        for k, v in paper_arrays().items():
+        for k, v in toy_arrays().items():
             if k != "lms": f[k] = v
         f["lms"] = h5py.ExternalLink(str(good), "lms")
     refused(lambda: check_file(path, "WV3", "train"), "links are refused")

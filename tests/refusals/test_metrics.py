@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ssdiff import metrics, running_indices
-from ssdiff.reduced_indices import _defined, _pair, toy_scene
+from ssdiff.reduced_indices import _defined, _pair
+from ssdiff.toy import toy_scene
 from ssdiff.full_indices import _full_inputs
 from ssdiff.q_indices import _mirror_pad
 

@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 
-from ssdiff.resampling import bicubic_reduce, decimate, mtf_kernel, pan_mtf_blur, wald
+from ssdiff.mtf import mtf_kernel, pan_mtf_blur
+from ssdiff.resampling import bicubic_reduce, decimate, wald
 
 MS, PAN = np.ones((4, 32, 32)), np.ones((1, 128, 128))
 

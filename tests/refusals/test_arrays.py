@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssdiff.images import _to_tensor, as_batch, as_batches, check_finite, check_grids, check_ratio, check_whole
+from ssdiff.arrays import _to_tensor, as_batch, as_batches, check_finite, check_grids, check_ratio, check_whole
 
 MS, PAN = torch.ones(1, 4, 8, 8), torch.ones(1, 1, 32, 32)
 INF = float("inf")
