@@ -9,7 +9,8 @@ from ssdiff.baselines import create
 from ssdiff.classical import METHODS
 from ssdiff.scenes import simulate
 from ssdiff.sensors import SENSORS
-from ssdiff.sharpeners import get_method, toy_network
+from ssdiff.catalogue import get_method
+from ssdiff.network import toy_network
 from ssdiff.sharpening import sharpen_arrays
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -54,7 +55,7 @@ def test_any_size(pairs, rows, columns, window, name):
 @pytest.mark.parametrize("net", [toy_network(), create("PNN", 4), create("LAGConv", 4)], ids=lambda n: type(n).__name__)
 def test_networks_to_the_last_bit(pairs, net):
     ms, pan = pairs["QB"]["ms"][:, :31, :26], pairs["QB"]["pan"][:, :124, :104]
-    name, steps = (net.method.name, None) if hasattr(net, "method") else ("SSDiff", 2)
+    name, steps = ("SSDiff", 2) if net.diffusion else (net.entry.name, None)
     method = get_method(name, SENSORS["QB"], net, steps)
     once = sharpen_arrays(pan, ms, "QB", method, window=1024, seed=4)
     assert np.array_equal(sharpen_arrays(pan, ms, "QB", method, window=44, seed=4), once)
