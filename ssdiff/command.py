@@ -63,7 +63,8 @@ def _enough_memory():
 def sharpen(
     pan, ms, out=None, *, sensor, method:str="SSDiff", steps:int=None, weights=None, seed:int=0, samples:int=1,
     sampler:str=None, uncertainty=None, window:int=None, batch:int=8, device="cpu", full_scale:float=None,
-    adapt:int=None, keep_weights=None, overviews:bool=False, overwrite:bool=False, scheduler:str=None, progress:bool=False,
+    adapt:int=None, keep_weights=None,
+    overviews:bool=False, overwrite:bool=False, scheduler:str=None, progress:bool=False,
 ):
     """Sharpen MS with PAN
 
