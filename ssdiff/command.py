@@ -186,6 +186,7 @@ def _check_outputs(out, uncertainty, keep_weights, overwrite, inputs, weights):
 
 # %% ../nbs/8_sharpen/12_command.ipynb #43014
 def _parser():
+    from ssdiff.samplers import SAMPLERS
     p = argparse.ArgumentParser(
         prog="ssdiff-sharpen",
         description="Sharpen a multispectral image (MS) with a panchromatic one (PAN) of four times the resolution.",
@@ -199,7 +200,7 @@ def _parser():
     a("--method", default="SSDiff", help="SSDiff (default), EXP, BT-H, BDSD-PC, MTF-GLP-FS, or a network of the study")
     a("--weights", metavar="FILE", help="weights of a network; default: the package's own")
     a("--steps", type=int, metavar="N", help="steps of a diffusion model (default: 1, or 5 for several samples)")
-    a("--sampler", metavar="NAME", help="of a diffusion model: ddim (SSDiff's usual one), ddpm, dpmpp_2m")
+    a("--sampler", metavar="NAME", help=f"of a diffusion model: {', '.join(SAMPLERS)} (default for SSDiff: ddim)")
     a("--seed", type=int, default=0, metavar="N", help="the same seed gives the same image (default 0)")
     a("--samples", type=int, default=1, metavar="N", help="sample a diffusion model N times; the result is the mean")
     a("--uncertainty", metavar="FILE", help="standard deviation of the samples, a second GeoTIFF")

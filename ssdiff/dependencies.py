@@ -27,10 +27,10 @@ LEFT_OUT = dict(
     choices=_TRAINING | {"evaluation", "q_indices", "reporting"},
     evaluate=_SCORING, generalize=_SCORING,
     steps=_SCORING | {"classical"}, parts=_SCORING | {"classical", "evaluation"},
-    tables=_AROUND | {"batches", "classical", "evaluation"},   # the last two make what the page shows alone
-    figures=_SCORING | {"network", "diffusion", "samplers", "baselines", "classical", "evaluation"},
+    tables=_AROUND | {"batches", "classical", "evaluation", "methods"}, # the last three make what the page shows alone
+    figures=_SCORING | {"network", "diffusion", "schedules", "baselines", "classical", "evaluation", "methods"},
 )
-_TRAINER = {"training"}                                                      # it comes by way of `study`
+_TRAINER = {"training", "validation"}                                        # they come by way of `study`
 _ALSO = dict(prepare={"scenes", "data"}, pretrain=_TRAINER, ablate=_TRAINER, finetune=_TRAINER,
              baseline=_TRAINER | {"baselines.pandiff"})                      # what no notebook imports by name
 
