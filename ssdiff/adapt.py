@@ -18,7 +18,7 @@ from .pairs import Box, Scene, windows
 from .resampling import bicubic_reduce, decimate, mtf_blur, upsample23
 from .sensors import Sensor
 from .training import DivergedError, Trainer
-from .validation import sampled, validation
+from .validation import validation
 
 # %% ../nbs/8_sharpen/10_adapt.ipynb #42007
 _AROUND = 64 # MS pixels
@@ -116,7 +116,7 @@ def adapt(net:SSDiff,         # Variant V5, trained; left as it is
     whole = lambda k: torch.cat([x[k] for x in (*learn, *held)], 2)[None]
     # the reduced pair's own, as the network knows them
     units = diffusion.units(whole("pan"), whole("ms")) if diffusion.normalise else None
-    best = _Best(net, validation(sampled(diffusion, units=units), held, sensor), patience)
+    best = _Best(net, validation(held, sensor, units=units), patience)
     if units: learn = [in_units(x, units) for x in learn]
     before = best.best
     ticks = iter(track(range(iterations), total=iterations, description="adapting"))

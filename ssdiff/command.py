@@ -62,8 +62,9 @@ def _enough_memory():
 
 def sharpen(
     pan, ms, out=None, *, sensor, method:str="SSDiff", steps:int=None, weights=None, seed:int=0, samples:int=1,
-    uncertainty=None, window:int=None, batch:int=8, device="cpu", full_scale:float=None, adapt:int=None,
-    keep_weights=None, overviews:bool=False, overwrite:bool=False, scheduler:str=None, progress:bool=False,
+    sampler:str=None, uncertainty=None, window:int=None, batch:int=8, device="cpu", full_scale:float=None,
+    adapt:int=None, keep_weights=None,
+    overviews:bool=False, overwrite:bool=False, scheduler:str=None, progress:bool=False,
 ):
     """Sharpen MS with PAN
 
@@ -75,6 +76,7 @@ def sharpen(
     sensor : name or `Sensor`, see `ssdiff.SENSORS`; says the bands, the MTF and the largest digital number
     method : "SSDiff", a classical method, or a network that the study compares with
     steps : of a diffusion model; None: one, or five for several samples
+    sampler : of a diffusion model, see `ssdiff.samplers.SAMPLERS`; None: "ddim" for SSDiff
     weights : path of a network's weights, or the network itself; None: the package's own
     seed : the same seed gives the same image
     samples : how often a diffusion model is sampled; the result is the mean
@@ -102,10 +104,10 @@ def sharpen(
     """
     arrays = _is_array(pan) and _is_array(ms)
     _check_wishes(arrays, out, samples, uncertainty, adapt, keep_weights, scheduler, overwrite, (pan, ms), weights)
-    from ssdiff.sharpeners import get_method
+    from ssdiff.catalogue import get_method
     from ssdiff.cluster import on_dask
     s, how = _sensor(sensor, full_scale), dict(window=window, samples=samples, seed=seed)
-    method = get_method(method, s, weights, steps, device, batch, samples)
+    method = get_method(method, s, weights, steps, device, batch, samples, sampler=sampler)
     workers = on_dask(scheduler) if scheduler else nullcontext(map)
     with _enough_memory(), progress_bars(progress) as track, workers as each:
         how |= dict(track=track, each=each)
@@ -184,6 +186,7 @@ def _check_outputs(out, uncertainty, keep_weights, overwrite, inputs, weights):
 
 # %% ../nbs/8_sharpen/12_command.ipynb #43014
 def _parser():
+    from ssdiff.samplers import SAMPLERS
     p = argparse.ArgumentParser(
         prog="ssdiff-sharpen",
         description="Sharpen a multispectral image (MS) with a panchromatic one (PAN) of four times the resolution.",
@@ -197,6 +200,7 @@ def _parser():
     a("--method", default="SSDiff", help="SSDiff (default), EXP, BT-H, BDSD-PC, MTF-GLP-FS, or a network of the study")
     a("--weights", metavar="FILE", help="weights of a network; default: the package's own")
     a("--steps", type=int, metavar="N", help="steps of a diffusion model (default: 1, or 5 for several samples)")
+    a("--sampler", metavar="NAME", help=f"of a diffusion model: {', '.join(SAMPLERS)} (default for SSDiff: ddim)")
     a("--seed", type=int, default=0, metavar="N", help="the same seed gives the same image (default 0)")
     a("--samples", type=int, default=1, metavar="N", help="sample a diffusion model N times; the result is the mean")
     a("--uncertainty", metavar="FILE", help="standard deviation of the samples, a second GeoTIFF")

@@ -28,10 +28,10 @@ LEFT_OUT = dict(
     choices=_TRAINING | {"evaluation", "q_indices", "reporting"},
     evaluate=_SCORING, generalize=_SCORING,
     steps=_SCORING | {"classical"}, parts=_SCORING | {"classical", "evaluation"},
-    tables=_AROUND | {"batches", "classical", "evaluation"},   # the last two make what the page shows alone
-    figures=_SCORING | {"network", "diffusion", "samplers", "baselines", "classical", "evaluation"},
+    tables=_AROUND | {"batches", "classical", "evaluation", "methods"}, # the last three make what the page shows alone
+    figures=_SCORING | {"network", "diffusion", "schedules", "baselines", "classical", "evaluation", "methods"},
 )
-_TRAINER = {"training"}                                                      # it comes by way of `study`
+_TRAINER = {"training", "validation"}                                        # they come by way of `study`
 _ALSO = dict(prepare={"scenes", "data"}, pretrain=_TRAINER, ablate=_TRAINER, finetune=_TRAINER,
              baseline=_TRAINER | {"baselines.pandiff"})                      # what no notebook imports by name
 
@@ -59,9 +59,9 @@ _HEAD = "# Digests of the compared networks' modules, for dvc.yaml. Written by `
 
 def network_digests() -> str: # YAML: name → digest of the module
     "Which code each compared network is made of, beside what all of them share."
-    from ssdiff.baselines import methods     # here, as it loads PyTorch, and the other commands need none
+    from ssdiff.baselines import entries     # here, as it loads PyTorch, and the other commands need none
     def digest(method): return hashlib.sha256(Path(find_spec(method.build.__module__).origin).read_bytes()).hexdigest()
-    return _HEAD + "".join(f"{name}: sources {digest(m)[:12]}\n" for name, m in methods().items())
+    return _HEAD + "".join(f"{name}: sources {digest(m)[:12]}\n" for name, m in entries().items())
 
 # %% ../nbs/7_study/04_dependencies.ipynb #dep-8
 def _with_modules(deps, modules):

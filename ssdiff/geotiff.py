@@ -30,8 +30,7 @@ from .pairs import _gather, _mirror, Box, check_scene, Scene, windows
 from .places import carried, lay, whole_shift
 from .quality import sample_quality
 from .sensors import Sensor
-from .sharpeners import as_dtype, NetworkMethod
-from .sharpening import sharpen_windows
+from .sharpening import as_dtype, sharpen_windows
 from .validity import read_known, resample, spare_value, split_bands
 
 # %% ../nbs/8_sharpen/09_geotiff.ipynb #41007
@@ -327,7 +326,7 @@ class Outcome:
 def sharpen_files(scene:GeoScene,
                   out,                 # Path of the result
                   sensor:Sensor,
-                  method,              # As `ssdiff.sharpeners.get_method` returns it
+                  method,              # As `ssdiff.catalogue.get_method` returns it
                   uncertainty=None,    # Path of a file for the standard deviation of the samples
                   overviews:bool=False,# Add reduced versions, for fast display
                   overwrite:bool=False,# Replace files that are there
@@ -343,7 +342,7 @@ def sharpen_files(scene:GeoScene,
         # before a long look at a scene of any size
         wanted = (out, scene.describe), (uncertainty, _spread(scene.describe))
         check_space({Path(p): what for p, what in wanted if p}, overviews)
-        holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, isinstance(method, NetworkMethod))
+        holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, method.learned)
         if how.get("window"): how["window"] = _round(scene, how["window"])
         files = {Path(out): _labelled(scene, method, holes, how.get("window"))}
         if uncertainty: files[Path(uncertainty)] = _spread(files[Path(out)])

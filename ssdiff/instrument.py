@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft, ndimage
 from .air import light
 from .mtf import mtf_kernel
-from .painting import Scene
+from .painting import Ground
 from .sensors import get_sensor, Sensor
 from .spectra import WAVELENGTHS
 
@@ -30,7 +30,7 @@ def response(sensor:str|Sensor # A sensor or its name
     return w / w.sum(1, keepdims=True)
 
 # %% ../nbs/2_scenes/06_instrument.ipynb #c044
-def radiance(scene:Scene, sensor:str|Sensor) -> np.ndarray: # (bands + 1, H, W) float32, PAN last
+def radiance(scene:Ground, sensor:str|Sensor) -> np.ndarray: # (bands + 1, H, W) float32, PAN last
     "What every band sees on the PAN grid, as reflectance at the top of the atmosphere times the exposure."
     direct, sky, path = light(scene.air)
     w = response(sensor)

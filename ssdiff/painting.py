@@ -13,11 +13,11 @@ from .objects import paint_cars, paint_fields, paint_ground, paint_roads, paint_
 from .spectra import Materials, read_spectra, vary
 
 # %% auto #0
-__all__ = ['LANDSCAPES', 'ROOFS', 'TREES', 'Scene', 'Landscape', 'paint', 'finish', 'draw_scene']
+__all__ = ['LANDSCAPES', 'ROOFS', 'TREES', 'Ground', 'Landscape', 'paint', 'finish', 'draw_scene']
 
 # %% ../nbs/2_scenes/05_painting.ipynb #c013
 @dataclass
-class Scene:
+class Ground:
     "What there is on the ground and in the air, before any sensor."
     label: np.ndarray  # (H, W) int32, index of the object
     mix: np.ndarray    # (H, W) share of the second material, 0…1
@@ -90,7 +90,7 @@ def paint(c:Canvas, l:Landscape) -> None:
     if l.streets: paint_cars(c, angle, rng.poisson(140 * share))
 
 # %% ../nbs/2_scenes/05_painting.ipynb #c039
-def finish(c:Canvas, air:Air, kind:str) -> Scene:
+def finish(c:Canvas, air:Air, kind:str) -> Ground:
     "Give every object its spectra and every pixel its texture."
     rng, m = c.rng, c.materials
     local = vary(rng, m.reflectance, .6)  # this scene's version of every material
@@ -102,14 +102,14 @@ def finish(c:Canvas, air:Air, kind:str) -> Scene:
     gain = np.maximum(1 + pick(m.texture) * (grainy*fine + (1 - grainy)*wide), .2)
     share = rng.uniform(0, .35, len(which)).astype(np.float32).take(c.label)
     mix = np.clip(share + pick(m.mixing)*moist + c.rows, 0, 1)
-    return Scene(c.label, mix, gain, c.sun, c.sky, first, second - first, air, kind)
+    return Ground(c.label, mix, gain, c.sun, c.sky, first, second - first, air, kind)
 
 # %% ../nbs/2_scenes/05_painting.ipynb #draw-scene
 def draw_scene(seed:int,      # Any non-negative integer
                size:int=128,  # Side on the MS grid; the scene is drawn on 4 × size
                kind:str|None=None, # One of `LANDSCAPES`; None = chance
                materials:Materials|None=None # What things are made of; None = the package's `read_spectra()`
-              ) -> Scene:
+              ) -> Ground:
     "Draw a scene; the seed alone decides it. ValueError for a bad size, seed or kind."
     if size < 8: raise ValueError(f"size {size} is too small for a scene; use at least 8 (MS pixels)")
     seed = operator.index(seed)  # TypeError for 1.5, which would silently be another seed's scene

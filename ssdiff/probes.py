@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from . import apfm
 from .diffusion import Diffusion
+from .evaluation import Crops
 from .network import SSDiff
 from .q_indices import q2n
 from .reduced_indices import ergas, sam
 from .resampling import bicubic_reduce, upsample23
 from .sensors import get_sensor
-from .steps import Part
 from .validation import evenly
 
 # %% ../nbs/7_study/12_probes.ipynb #34005
@@ -32,7 +32,7 @@ def probe_batch(
     n:int=48,  # Items, evenly spread
 ) -> dict:     # gt, ms, lms, pan, (n, C, size, size)
     "The upper left corners of some patches."
-    corners = evenly(Part(data, len(data), size), n)
+    corners = evenly(Crops(data, len(data), size), n)
     return {k: torch.stack([x[k] for x in corners]) for k in ("gt", "ms", "lms", "pan")}
 
 # %% ../nbs/7_study/12_probes.ipynb #34008
@@ -110,7 +110,7 @@ def scored(
     batch:dict,          # As `probe_batch` returns it
     sensor,              # Name or `Sensor`
     samples:int=1,       # The mean of so many is scored
-    **sampling,          # Of `Diffusion.sample`: steps, method, spacing, seed
+    **sampling,          # Of `Diffusion.sample`: steps, sampler, spacing, seed
 ) -> dict:               # SAM, ERGAS, Q2n: means over the images
     "The indices of a sampled batch."
     full, seed = get_sensor(sensor).full_scale, sampling.pop("seed", 0)

@@ -8,13 +8,15 @@ __all__ = ['sample_quality']
 # %% ../nbs/8_sharpen/06_quality.ipynb #quality-2
 from typing import Callable
 import numpy as np
+from .classical import SCHEMES
 from .full_indices import hqnr
 from .pairs import Scene, windows
 from .resampling import upsample23
 from .sensors import Sensor
-from .sharpeners import _LMS
 
 # %% ../nbs/8_sharpen/06_quality.ipynb #40054
+_LMS = SCHEMES["EXP"].applying # PAN pixels that the interpolation of MS looks around
+
 def sample_quality(scene:Scene,
                    read:Callable,   # Box → (B,h,w), the sharpened image there
                    sensor:Sensor,

@@ -12,7 +12,7 @@ import multiprocessing
 import numpy as np
 from tqdm import tqdm
 from .instrument import digitise, draw_centres, radiance, sample_ms, sample_pan
-from .painting import draw_scene, Scene
+from .painting import draw_scene, Ground
 from .sensors import get_sensor, Sensor
 from .spectra import Materials
 
@@ -20,7 +20,7 @@ from .spectra import Materials
 __all__ = ['observe', 'simulate', 'run_many']
 
 # %% ../nbs/2_scenes/07_scenes.ipynb #c057
-def observe(scene:Scene, sensor:str|Sensor, seed:int=0 # For registration and noise
+def observe(scene:Ground, sensor:str|Sensor, seed:int=0 # For registration and noise
            ) -> dict[str, np.ndarray]:
     "What a satellite delivers of a scene: `ms` (bands, size, size) and `pan` (1, 4 size, 4 size) in uint16."
     s = get_sensor(sensor)

@@ -88,8 +88,8 @@ def trainer(
     net:torch.nn.Module,
     loss,                    # (net, batch) → scalar
     draw,                    # (batch, generator) → what the loss leaves to chance
-    restore,                 # (net, pan, lms, ms) → image; what `validation` looks at
     fingerprint:dict,        # What shapes the run beside the trainer's options and the patches
+    sampling:dict={},        # In validation, of a network that samples: steps, sampler, seed
     **options,               # Handed to `Trainer`
 ) -> Trainer:
     "A trainer on a sensor's patches, with its checkpoint and its log where the study keeps them."
@@ -97,7 +97,7 @@ def trainer(
     known = dict(sensor=sensor, data=dataset_record(results, sensor)["train"]["sha256"], **fingerprint)
     places = dict(checkpoint=Path(results)/f"checkpoints/{sensor}/{name}.safetensors",
                   log=Path(results)/f"training/{sensor}/{name}")
-    watch = validation(restore, valid, sensor)
+    watch = validation(valid, sensor, **sampling)
     return Trainer(net, loss, train, draw, validate=watch, fingerprint=known, **places, **options)
 
 # %% ../nbs/7_study/10_study.ipynb #s16a0013

@@ -24,7 +24,7 @@ from affine import Affine
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
 from ssdiff.scenes import simulate
-from ssdiff.sharpeners import toy_network
+from ssdiff.network import toy_network
 
 GRID = Affine(.31, 0, 400_000, 0, -.31, 5_300_000)
 

@@ -61,7 +61,7 @@ from ssdiff.command import main
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
 from ssdiff.scenes import simulate
-from ssdiff.sharpeners import toy_network
+from ssdiff.network import toy_network
 grid, pair = Affine(.5, 0, 300_000, 0, -.5, 5_000_000), simulate("QB", 1, 32)
 write_tiff("pan.tif", pair["pan"], grid)
 write_tiff("ms.tif", pair["ms"], grid @ Affine.scale(4))

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from ssdiff.baselines import create, load_published, methods, names, recipe
+from ssdiff.baselines import create, entries, load_published, names, recipe
 from ssdiff.baselines.core import course, fill_sine, make_optimizer, sine_images
 from ssdiff.published import match_weights
 
-DIRECT = [n for n, m in methods().items() if not m.diffusion]
+DIRECT = [n for n, m in entries().items() if not m.diffusion]
 OPTIONS = {"PanDiff": dict(width=8)}
 
 

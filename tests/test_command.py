@@ -14,7 +14,7 @@ from ssdiff.command import main
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
 from ssdiff.scenes import simulate
-from ssdiff.sharpeners import toy_network
+from ssdiff.network import toy_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 GRID = Affine(.5, 0, 300_000, 0, -.5, 5_000_000)

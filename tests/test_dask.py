@@ -12,7 +12,7 @@ from affine import Affine
 import ssdiff
 from ssdiff.geotiff import write_tiff
 from ssdiff.scenes import simulate
-from ssdiff.sharpeners import toy_network
+from ssdiff.network import toy_network
 
 distributed = pytest.importorskip("dask.distributed")
 pytestmark = pytest.mark.usefixtures("one_thread")

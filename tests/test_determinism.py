@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from ssdiff import baselines
 from ssdiff.diffusion import Diffusion
-from ssdiff.evaluation import classical_method, fuse_all, network_method
-from ssdiff.evaluation import save_fused, save_json, save_scores, score_all, summary
+from ssdiff.evaluation import fuse_all, save_fused, save_json, save_scores, score_all, summary
+from ssdiff.catalogue import get_method
+from ssdiff.methods import network_method
 from ssdiff.network import SSDiff, load
 from ssdiff.study import images, keep, prepare_dataset, trainer, weights_file
 from ssdiff.batches import deterministic
-from ssdiff.validation import sampled
 
 if __name__ == "__main__":
     results = Path("results")
@@ -26,12 +26,13 @@ if __name__ == "__main__":
     prepare_dataset(results, "QB", seed=1, **counts, workers=int(sys.argv[1]), progress=False)
     deterministic(1, 1)
     d, net = Diffusion(scale=.05), SSDiff(4, window=16)
+    net.meta = dict(scale=.05)
     short = dict(iterations=2, batch=2, patch=16, validate_every=1, checkpoint_every=1)
-    fit = trainer(results, "QB", "V5", net, d.loss, d.draw, sampled(d), {}, **short)
+    fit = trainer(results, "QB", "V5", net, d.loss, d.draw, {}, **short)
     keep(results, "QB", "V5", fit.fit(progress=False), fit, scale=.05)
     test = images(results, "QB", "test")
     methods = {
-        "MTF-GLP-FS": classical_method("MTF-GLP-FS", "QB"),
+        "MTF-GLP-FS": get_method("MTF-GLP-FS", "QB"),
         "V5": network_method(load(weights_file(results, "QB", "V5")), "QB", steps=1, seed=1),
     }
     fused = {k: fuse_all(f, test, "QB", progress=False) for k, f in methods.items()}

@@ -1,8 +1,10 @@
 "Methods, sharpening and scoring on small images."
 import numpy as np, pytest, torch
-from ssdiff.baselines import create, methods
+from ssdiff.baselines import create, entries
 from ssdiff.classical import METHODS
-from ssdiff.evaluation import classical_method, fuse_all, network_method, save_scores, score_all, timed
+from ssdiff.evaluation import fuse_all, save_scores, score_all, timed
+from ssdiff.catalogue import get_method
+from ssdiff.methods import network_method
 from ssdiff.network import SSDiff
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -21,15 +23,15 @@ def rough(net):
     for p in net.parameters(): torch.nn.init.normal_(p, 0, .05)
     return net
 
-SAMPLERS = {"SSDiff": lambda: SSDiff(4, window=32), "PanDiff": lambda: create("PanDiff", 4, width=8)}
+RANDOM = {"SSDiff": lambda: SSDiff(4, window=32), "PanDiff": lambda: create("PanDiff", 4, width=8)}
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", RANDOM)
 def test_the_noise_belongs_to_the_images_number(name):
-    method = network_method(rough(SAMPLERS[name]()), "QB", steps=1, seed=4)
+    method = network_method(rough(RANDOM[name]()), "QB", steps=1, seed=4)
     three, one = (fuse_all(method, Images(n), "QB", progress=False) for n in (3, 1))
     assert (three[0] == one[0]).all() and (three[0] != three[1]).any() and (three[1] != three[2]).any()
 
-@pytest.mark.parametrize("name", [k for k, m in methods().items() if not m.diffusion])
+@pytest.mark.parametrize("name", [k for k, m in entries().items() if not m.diffusion])
 def test_a_network_that_draws_nothing_treats_equal_images_alike(name):
     two = fuse_all(network_method(create(name, 4), "QB"), Images(2), "QB", progress=False)
     assert two.shape == (2, 4, 96, 96) and two.dtype == np.float32
@@ -38,7 +40,7 @@ def test_a_network_that_draws_nothing_treats_equal_images_alike(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_scores_are_the_same_bytes_with_or_without_a_watch(name, tmp_path):
     seconds, data = [], Images(2)
-    for folder, method in dict(a=classical_method(name, "QB"), b=timed(classical_method(name, "QB"), seconds)).items():
+    for folder, method in dict(a=get_method(name, "QB"), b=timed(get_method(name, "QB"), seconds)).items():
         save_scores(tmp_path/folder/f"{name}.csv", score_all(fuse_all(method, data, "QB", progress=False), data, "QB"))
     assert len(seconds) == 2 and (tmp_path/f"a/{name}.csv").read_bytes() == (tmp_path/f"b/{name}.csv").read_bytes()
     assert (tmp_path/f"a/{name}.csv").read_text().startswith("image,Q,SAM,ERGAS,SCC,Q2n\n0,")

@@ -24,9 +24,9 @@ from ssdiff.data import prepare
 from ssdiff.evaluation import save_fused, save_json, save_scores
 from ssdiff.files import write_weights
 from ssdiff.geotiff import write_tiff
-from ssdiff.network import save
+from ssdiff.methods import ClassicalMethod
+from ssdiff.network import save, toy_network
 from ssdiff.pancollection import write_file
-from ssdiff.sharpeners import ClassicalMethod, toy_network
 from ssdiff.checkpoints import load_checkpoint, save_checkpoint
 from training_runs import outcome, trainer
 
@@ -146,12 +146,12 @@ def test_too_little_memory_for_a_window(scene, options="--weights w.safetensors 
 
 def test_memory_that_suffices_again(scene, capfd, monkeypatch):
     "PyTorch's own complaint about 4 EB, in the second window."
-    sharpen, calls = ClassicalMethod.sharpen, []
+    part, calls = ClassicalMethod.part, []
     def greedy(*a):
         calls.append(1)
         torch.empty(2**60 if len(calls) == 2 else 1)
-        return sharpen(*a)
-    monkeypatch.setattr(ClassicalMethod, "sharpen", greedy)
+        return part(*a)
+    monkeypatch.setattr(ClassicalMethod, "part", greedy)
     line = [*LINE.split(), "--method", "MTF-GLP-FS", "--window", "256"]
     assert main(line) == 2
     fails(capfd, "not enough memory for a window")

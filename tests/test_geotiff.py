@@ -165,7 +165,7 @@ def test_no_seam(files):
 
 
 def test_samples_and_their_spread(files):
-    from ssdiff.sharpeners import toy_network
+    from ssdiff.network import toy_network
     files.write().sharpen(method="SSDiff", weights=toy_network(), steps=1, samples=2, uncertainty=files.folder/"u.tif")
     with rasterio.open(files.out) as d, rasterio.open(files.folder/"u.tif") as u:
         assert (u.transform, u.crs, u.shape) == (d.transform, d.crs, d.shape)

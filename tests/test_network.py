@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from ssdiff import apfm, attention, fmim
-from ssdiff.samplers import SAMPLERS, SPACINGS
+from ssdiff.samplers import SAMPLERS
+from ssdiff.schedules import SPACINGS
 from ssdiff.diffusion import Diffusion
 from ssdiff.windows import ramps
 from ssdiff.network import VARIANTS, SSDiff, load, save
@@ -126,12 +127,12 @@ def test_fmim_changes_what_it_should():
 
 
 @settings(max_examples=15, deadline=None)
-@given(steps=st.integers(1, 60), eta=st.floats(0, 1), method=st.sampled_from(SAMPLERS),
+@given(steps=st.integers(1, 60), eta=st.floats(0, 1), sampler=st.sampled_from([*SAMPLERS]),
        spacing=st.sampled_from(SPACINGS), scale=st.sampled_from([1.0, 0.06]), seed=st.integers(-2**70, 2**70))
-def test_oracle_returns_the_truth(steps, eta, method, spacing, scale, seed):
+def test_oracle_returns_the_truth(steps, eta, sampler, spacing, scale, seed):
     b = images(height=8)
     oracle = lambda *a: (b["gt"] - b["lms"]) / scale
-    how = dict(steps=steps, method=method, spacing=spacing, eta=eta if method == "ddim" else 0)
+    how = dict(steps=steps, sampler=sampler, spacing=spacing, eta=eta if sampler == "ddim" else 0)
     out = Diffusion(scale=scale).sample(oracle, *conditions(b), **how, seed=seed, progress=False)
     assert (out - b["gt"]).abs().max() < 1e-5
 

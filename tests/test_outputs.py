@@ -24,7 +24,7 @@ from ssdiff.command import main
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
 from ssdiff.scenes import simulate
-from ssdiff.sharpeners import toy_network
+from ssdiff.network import toy_network
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -412,7 +412,7 @@ def test_a_run_does_not_die_of_its_extras(folder, capfd, monkeypatch, spoil):
     """Without a wish, adapting is left out with a note, and so is HQNR; with one, the error says which bands."""
     pair = simulate("QB", 7, 128)
     spoil(pair["ms"])
-    monkeypatch.setattr("ssdiff.sharpeners.find_weights", lambda *a: Path("w.safetensors"))
+    monkeypatch.setattr("ssdiff.catalogue.find_weights", lambda *a: Path("w.safetensors"))
     save(toy_network(), "w.safetensors")
     write_tiff("pan.tif", pair["pan"], GRID); write_tiff("ms.tif", pair["ms"], GRID @ Affine.scale(4))
     line = "pan.tif ms.tif out.tif --sensor QB --quiet".split()

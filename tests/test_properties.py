@@ -18,13 +18,14 @@ from ssdiff import metrics
 from ssdiff.classical import METHODS
 from ssdiff.checking import check_file
 from ssdiff.data import PanData
-from ssdiff.samplers import spaced, SPACINGS
+from ssdiff.schedules import spaced, SPACINGS
 from ssdiff.diffusion import Diffusion
 from ssdiff.windows import blend_windows, ramps
 from ssdiff.place_noise import gaussian
 from ssdiff.resampling import bicubic_reduce, decimate, mtf_blur, pan_mtf_blur, upsample23, wald
 from ssdiff.sensors import SENSORS
-from ssdiff.sharpeners import get_method, toy_network
+from ssdiff.catalogue import get_method
+from ssdiff.network import toy_network
 from ssdiff.sharpening import sharpen_arrays
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -234,10 +235,10 @@ def eye(x_t, t, pan, lms, ms): return .1*x_t + pan - lms + ms.repeat_interleave(
 @examples(30)
 @given(st.data(), st.integers(1, 2), st.integers(1, 4), st.integers(1, 6), st.integers(1, 6), st.integers(1, 5),
     st.sampled_from(["ddim", "ddpm"]), st.integers(-2**70, 2**70), st.sampled_from(["step", "run"]))
-def test_sampling_depends_on_seed_and_place_alone(data, n, bands, h, w, steps, method, seed, blend):
+def test_sampling_depends_on_seed_and_place_alone(data, n, bands, h, w, steps, sampler, seed, blend):
     g, d = torch.Generator().manual_seed(h*w), Diffusion(scale=.05, normalise=data.draw(st.sampled_from([0., .06])))
     pan, lms, ms = (torch.rand(n, c, k*h, k*w, generator=g) for c, k in ((1, 4), (bands, 4), (bands, 1)))
-    how = dict(steps=steps, method=method, seed=seed, blend=blend, progress=False, window=8, overlap=4)
+    how = dict(steps=steps, sampler=sampler, seed=seed, blend=blend, progress=False, window=8, overlap=4)
     once = d.sample(eye, pan, lms, ms, batch=1, **how)
     assert once.shape == lms.shape and once.min() >= 0 and once.max() <= 1
     assert torch.equal(once, d.sample(eye, pan, lms, ms, batch=5, **how))

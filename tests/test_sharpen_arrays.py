@@ -9,7 +9,9 @@ from ssdiff.baselines import create
 from ssdiff.classical import METHODS
 from ssdiff.scenes import simulate
 from ssdiff.sensors import SENSORS
-from ssdiff.sharpeners import get_method, toy_network
+from ssdiff.catalogue import get_method
+from ssdiff.methods import network_method
+from ssdiff.network import toy_network
 from ssdiff.sharpening import sharpen_arrays
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -51,11 +53,12 @@ def test_any_size(pairs, rows, columns, window, name):
     np.testing.assert_allclose(parts, whole, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("net", [toy_network(), create("PNN", 4), create("LAGConv", 4)], ids=lambda n: type(n).__name__)
+NETS = toy_network(), create("PNN", 4), create("LAGConv", 4), create("PanDiff", 4, width=8)
+
+@pytest.mark.parametrize("net", NETS, ids=lambda n: type(n).__name__)
 def test_networks_to_the_last_bit(pairs, net):
     ms, pan = pairs["QB"]["ms"][:, :31, :26], pairs["QB"]["pan"][:, :124, :104]
-    name, steps = (net.method.name, None) if hasattr(net, "method") else ("SSDiff", 2)
-    method = get_method(name, SENSORS["QB"], net, steps)
+    method = network_method(net, "QB", steps=2 if net.diffusion else None)
     once = sharpen_arrays(pan, ms, "QB", method, window=1024, seed=4)
     assert np.array_equal(sharpen_arrays(pan, ms, "QB", method, window=44, seed=4), once)
 

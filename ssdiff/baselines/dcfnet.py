@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DCFNET_RECIPE', 'IDLE_PARAMETERS', 'unit', 'Basic', 'Bottleneck', 'normalised', 'resize', 'PyramidFuse', 'NewBranch',
-           'Stage', 'DCFNet']
+           'CrossStage', 'DCFNet']
 
 # %% ../../nbs/6_compared/10_dcfnet.ipynb #28002
 import torch
@@ -86,7 +86,7 @@ class NewBranch(nn.Module):
         return w[0] * self.down_x1(x1) + w[1] * self.meet(self.down_q(x1 + self.from_x0(x0)), ms)
 
 # %% ../../nbs/6_compared/10_dcfnet.ipynb #28018
-class Stage(nn.Module):
+class CrossStage(nn.Module):
     "Three blocks in each branch, then cross fusion"
     def __init__(self, widths:tuple):
         super().__init__()
@@ -130,7 +130,7 @@ class DCFNet(Baseline):
         self.first = nn.Sequential(Bottleneck(64, 64), *(Bottleneck(256, 64) for _ in range(3)))
         self.to_x0, self.to_x1 = unit(256, 32), unit(256, 64, stride=2)
         self.meet_x1 = PyramidFuse(bands, 64)
-        self.second, self.opening, self.third = Stage((32, 64)), NewBranch(bands), Stage((32, 64, 128))
+        self.second, self.opening, self.third = CrossStage((32, 64)), NewBranch(bands), CrossStage((32, 64, 128))
         self.head = nn.Sequential(nn.Conv2d(224, 224, 1), _norm(224), nn.ReLU(), nn.Conv2d(224, bands, 1))
         for norm in (m for m in self.modules() if isinstance(m, nn.BatchNorm2d)): norm.momentum = momentum
 

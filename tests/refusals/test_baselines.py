@@ -1,12 +1,11 @@
 """What the compared networks refuse, each with one error; a network that was given a wrong file keeps its weights."""
 import re
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ssdiff.baselines import create, load, load_published, save, sharpening
+from ssdiff.baselines import create, load, load_published, save
 from ssdiff.baselines.core import Baseline, Recipe, register
 from ssdiff.baselines.pandiff import NoiseDiffusion, PanDiff
 from ssdiff.files import write_weights
@@ -130,10 +129,3 @@ def refused_and_unchanged(net, weights, message):
     before = {k: v.clone() for k, v in net.state_dict().items()}
     refused(lambda: load_published(net, weights), message)
     for k, v in net.state_dict().items(): torch.testing.assert_close(v, before[k], rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("bands, ratio, message", [(4, 2, "made for ratio 4"), (3, 4, "expected")])
-def test_digital_numbers(bands, ratio, message):
-    rng = np.random.default_rng(0)
-    ms, pan = rng.uniform(50, 900, (bands, 8, 8)), rng.uniform(50, 900, (1, 32, 32))
-    refused(lambda: sharpening(create("PNN", BANDS))(ms, pan, "QB", ratio=ratio), message)

@@ -6,7 +6,7 @@ from ssdiff.command import sharpen
 from ssdiff.geotiff import write_tiff
 from ssdiff.scenes import simulate
 from ssdiff.sensors import SENSORS
-from ssdiff.sharpeners import toy_network
+from ssdiff.network import toy_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PAIR = simulate("QB", 3, 16)

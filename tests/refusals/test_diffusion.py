@@ -4,8 +4,8 @@ import torch
 
 from ssdiff.diffusion import Diffusion
 from ssdiff.inputs import check_images, check_kinds, toy_batch, whole_number
-from ssdiff.schedules import cosine_betas
-from ssdiff.samplers import spaced
+from ssdiff.schedules import cosine_betas, spaced
+
 
 BATCH, ONE = toy_batch(), toy_batch(1, size=8)
 ALPHA_BAR = torch.cumprod(1 - cosine_betas(1000), 0)
@@ -111,10 +111,10 @@ def test_a_batch_that_lacks_images():
     (dict(steps=0), "from 1 to 1000"),
     (dict(steps=True), "steps must be an integer"),
     (dict(spacing="no"), "choose one of even"),
-    (dict(method="euler"), "choose one of ddim, ddpm, second"),
+    (dict(sampler="euler"), "choose one of ddim, ddpm, dpmpp_2m"),
     (dict(eta=2), "eta must lie in"),
-    (dict(method="ddpm", eta=0.5), "eta belongs to ddim"),
-    (dict(method="second", eta=0.5), "second none"),
+    (dict(sampler="ddpm", eta=0.5), "eta belongs to ddim"),
+    (dict(sampler="dpmpp_2m", eta=0.5), "dpmpp_2m takes none"),
     (dict(window=30), "multiples of 4"),
     (dict(batch=0), "batch must be at least 1"),
     (dict(blend="no"), "choose step or run"),

@@ -6,7 +6,8 @@ from ssdiff.baselines import create
 from ssdiff.scenes import simulate
 from ssdiff.sensors import SENSORS
 from ssdiff.pairs import ArrayScene, check_scene, windows
-from ssdiff.sharpeners import get_method, toy_network
+from ssdiff.catalogue import get_method
+from ssdiff.network import toy_network
 from ssdiff.sharpening import sharpen_arrays
 
 pytestmark = pytest.mark.usefixtures("one_thread")
