@@ -21,7 +21,7 @@ from .training import DivergedError, Trainer
 from .validation import sampled, validation
 
 # %% ../nbs/8_sharpen/12_adapt.ipynb #42007
-_AROUND = 64 # MS pixels
+_REACH = 64 # MS pixels
 
 def reduced_window(scene:Scene,
                    sensor:Sensor,
@@ -29,11 +29,11 @@ def reduced_window(scene:Scene,
                    side:int,     # In MS pixels, a multiple of 4
                   ) -> dict: # gt, ms, lms, pan in units of the full scale; None where the scene has a hole
     "A training sample: MS is the truth (Wald's protocol)."
-    part = scene.read(Box(4*y, 4*x, 4*side, 4*side).grow(4*_AROUND))
-    k = _AROUND//4
-    if not part.within(part.box.grow(-4*_AROUND)).valid.all(): return None
+    part = scene.read(Box(4*y, 4*x, 4*side, 4*side).grow(4*_REACH))
+    k = _REACH//4
+    if not part.within(part.box.grow(-4*_REACH)).valid.all(): return None
     ms, pan = decimate(mtf_blur(part.ms, sensor)), bicubic_reduce(part.pan)
-    fine, coarse = (slice(a, a + n) for a, n in ((_AROUND, side), (k, side//4)))
+    fine, coarse = (slice(a, a + n) for a, n in ((_REACH, side), (k, side//4)))
     images = dict(gt=part.ms[:, fine, fine], ms=ms[:, coarse, coarse],
                   lms=upsample23(ms)[:, fine, fine], pan=pan[:, fine, fine])
     share = lambda x: torch.from_numpy(np.ascontiguousarray(x/sensor.full_scale, dtype=np.float32))
@@ -128,7 +128,7 @@ def adapt(net:SSDiff,         # Variant V5, trained; left as it is
                       seed=seed, turn=turn, validate=best, validate_every=min(every, iterations))
     try: trainer.fit(progress=False)
     except (_Enough, DivergedError): pass
-    for _ in ticks: pass                                            # the bar ends at its total
+    for _ in ticks: pass # the bar ends at its total
     net.load_state_dict(best.state)
     net.meta = {**meta, "adapted": dict(iterations=iterations, ergas_before=before, ergas_after=best.best)}
     if keep: save(net, keep, sensor=sensor.name, full_scale=sensor.full_scale)

@@ -11,8 +11,6 @@ import numpy as np
 # %% ../nbs/8_sharpen/13_labelled.ipynb #39006
 _DOWN = {"y", "lat", "latitude", "row", "rows", "northing"}
 _ALONG = {"x", "lon", "longitude", "col", "column", "columns", "easting"}
-_OLD = {"transform", "res", "GeoTransform"} # attributes that say how large the old pixels are
-_KEPT = {"_FillValue", "missing_value", "scale_factor", "add_offset", "dtype", "grid_mapping"} # of the encoding
 
 def _is_labelled(x) -> bool: return all(hasattr(x, k) for k in ("dims", "coords", "attrs", "values"))
 
@@ -22,15 +20,24 @@ def _axes(x) -> list:
     down, along = (down, along) if down and along else x.dims[-2:]
     return [*(d for d in x.dims if d not in (down, along)), down, along]
 
+# %% ../nbs/8_sharpen/13_labelled.ipynb #values
 def _fill_value(x):
     "The value that means no data, if it is named."
     return next((x.attrs[k] for k in ("_FillValue", "missing_value", "nodata") if x.attrs.get(k) is not None), None)
 
-def _numbers(x) -> np.ndarray:
+def _values(x) -> np.ndarray:
     "Its numbers, masked where they mean no data."
     values, none = x.transpose(*_axes(x)).values, _fill_value(x)
     return values if none is None or none != none else np.ma.masked_equal(values, none, copy=False)
 
+def _held(value, dtype):
+    "A value in a type, None if it cannot be that."
+    if value is None: return None
+    try: held = dtype.type(value).item()
+    except (OverflowError, ValueError): return None
+    return held if held == value or value != value else None
+
+# %% ../nbs/8_sharpen/13_labelled.ipynb #places
 def _places(pan, ms, k) -> np.ndarray:
     "The places of PAN's pixels along an axis of MS, None if nobody says them; ValueError if the two disagree."
     def at(x):
@@ -44,23 +51,9 @@ def _places(pan, ms, k) -> np.ndarray:
     raise ValueError(f"the coordinates {_axes(ms)[k]!r} of ms are not the middles of four of pan's; "
                      "cut or resample one of them, or pass files, which are resampled")
 
-def unlabel(pan, ms # Arrays
-           ) -> tuple: # PAN and MS as they are sharpened; the value that means no data; what names the result again
-    "Take the names off two arrays."
-    rows, cols = (_places(pan, ms, k) for k in (-2, -1)) if _is_labelled(ms) else (None, None)
-    numbers = lambda x: _numbers(x) if _is_labelled(x) else x
-    if not _is_labelled(ms): return numbers(pan), ms, None, lambda made: made
-    def label(made):
-        if isinstance(made, tuple): return tuple(map(label, made))
-        return _label(made, ms, pan, rows, cols)
-    return numbers(pan), numbers(ms), _held(_fill_value(ms), ms.dtype), label
-
-def _held(value, dtype):
-    "A value in a type, None if it cannot be that."
-    if value is None: return None
-    try: held = dtype.type(value).item()
-    except (OverflowError, ValueError): return None
-    return held if held == value or value != value else None
+# %% ../nbs/8_sharpen/13_labelled.ipynb #label
+_OLD = {"transform", "res", "GeoTransform"} # attributes that say how large the old pixels are
+_ENCODED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "dtype", "grid_mapping"} # of the encoding
 
 def _label(x, ms, pan, rows, cols):
     "An image with the names of MS."
@@ -77,5 +70,17 @@ def _label(x, ms, pan, rows, cols):
         attrs.setdefault("_FillValue", x.fill_value)
         x = x.data
     made = type(ms)(x, coords, axes, ms.name, attrs)
-    made.encoding = {k: v for k, v in ms.encoding.items() if k in _KEPT}
+    made.encoding = {k: v for k, v in ms.encoding.items() if k in _ENCODED}
     return made.transpose(*ms.dims)
+
+# %% ../nbs/8_sharpen/13_labelled.ipynb #unlabel
+def unlabel(pan, ms # Arrays
+           ) -> tuple: # PAN and MS as they are sharpened; the value that means no data; what names the result again
+    "Take the names off two arrays."
+    rows, cols = (_places(pan, ms, k) for k in (-2, -1)) if _is_labelled(ms) else (None, None)
+    numbers = lambda x: _values(x) if _is_labelled(x) else x
+    if not _is_labelled(ms): return numbers(pan), ms, None, lambda made: made
+    def label(made):
+        if isinstance(made, tuple): return tuple(map(label, made))
+        return _label(made, ms, pan, rows, cols)
+    return numbers(pan), numbers(ms), _held(_fill_value(ms), ms.dtype), label

@@ -123,7 +123,8 @@ def test_what_can_be_said_at_once_is_said_before_anything_slow_is_imported(folde
 def test_the_help_has_groups_examples_and_what_the_exit_status_means(capsys):
     with pytest.raises(SystemExit): main(["--help"])
     said = capsys.readouterr().out
-    for title in ("files:", "method:", "network:", "time and memory:", "examples:", "exit status:"): assert title in said
+    titles = "files:", "method:", "network:", "time and memory:", "examples:", "exit status:"
+    assert all(title in said for title in titles)
     for line in re.findall("^  ssdiff-sharpen (.*)", said, re.M): _parser().parse_args(line.split())
 
 
