@@ -366,7 +366,7 @@ def test_shares(folder, capfd):
     refused(
         capfd,
         "pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --quiet",
-        "these are shares, not digital numbers of QB; say so (full_scale=1",
+        "these are shares, not digital numbers of QB; say so (--full-scale 1)",
     )
     assert main("pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --full-scale 1 --quiet".split()) == 0
 
