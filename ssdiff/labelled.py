@@ -25,7 +25,7 @@ def _fill_value(x):
     "The value that means no data, if it is named."
     return next((x.attrs[k] for k in ("_FillValue", "missing_value", "nodata") if x.attrs.get(k) is not None), None)
 
-def _values(x) -> np.ndarray:
+def _masked_numbers(x) -> np.ndarray:
     "Its numbers, masked where they mean no data."
     values, none = x.transpose(*_axes(x)).values, _fill_value(x)
     return values if none is None or none != none else np.ma.masked_equal(values, none, copy=False)
@@ -78,7 +78,7 @@ def unlabel(pan, ms # Arrays
            ) -> tuple: # PAN and MS as they are sharpened; the value that means no data; what names the result again
     "Take the names off two arrays."
     rows, cols = (_places(pan, ms, k) for k in (-2, -1)) if _is_labelled(ms) else (None, None)
-    numbers = lambda x: _values(x) if _is_labelled(x) else x
+    numbers = lambda x: _masked_numbers(x) if _is_labelled(x) else x
     if not _is_labelled(ms): return numbers(pan), ms, None, lambda made: made
     def label(made):
         if isinstance(made, tuple): return tuple(map(label, made))
