@@ -12,14 +12,15 @@ from functools import partial
 from .pairs import Box
 
 # %% ../nbs/8_sharpen/04_cluster.ipynb #40051
-def _same(f): return f
+def _itself(f): return f
 
-def _call(f, *box):
+def _on_worker(f, *box):
     "f of a box, on a worker; an error leaves alone, for what caused it may not survive the journey."
     try: return f(Box(*box))
     except (ValueError, TypeError, OSError, MemoryError) as e: kind, said = type(e), str(e)
     raise next(k for k in (ValueError, TypeError, MemoryError, OSError) if issubclass(kind, k))(said)
 
+# %% ../nbs/8_sharpen/04_cluster.ipynb #result
 def _result(future):
     "What a worker has made, or one error of a kind that others expect."
     try: return future.result()
@@ -29,14 +30,16 @@ def _result(future):
         raise OSError(f"a Dask worker failed ({type(e).__name__}: {said}); "
                       "has it enough memory, and the same packages?") from e
 
+# %% ../nbs/8_sharpen/04_cluster.ipynb #each
 def _each_on(client, f, boxes):
     "f of every box, in order; f is sent once, and again to whoever has lost it."
-    job, waiting = client.submit(_same, f, pure=False), deque()
+    job, waiting = client.submit(_itself, f, pure=False), deque()
     for box in boxes:
-        waiting.append(client.submit(_call, job, *box, pure=False))
+        waiting.append(client.submit(_on_worker, job, *box, pure=False))
         if len(waiting) > 2*sum(client.nthreads().values()): yield _result(waiting.popleft())
     while waiting: yield _result(waiting.popleft())
 
+# %% ../nbs/8_sharpen/04_cluster.ipynb #dask
 @contextmanager
 def on_dask(scheduler:str # Address of a running scheduler, such as tcp://10.0.0.1:8786
            ): # `each`, for as long as the block lasts

@@ -7,7 +7,6 @@ __all__ = ['lay', 'whole_shift', 'carried']
 
 # %% ../nbs/8_sharpen/07_places.ipynb #37003
 import math
-
 import numpy as np
 from affine import Affine
 from rasterio.control import GroundControlPoint
@@ -15,6 +14,20 @@ from rasterio.errors import RasterioError
 from rasterio.rpc import RPC
 from rasterio.transform import GCPTransformer, RPCTransformer
 from rasterio.warp import transform as to_crs
+
+# %% ../nbs/8_sharpen/07_places.ipynb #kind
+def _kind(d) -> str:
+    "How a dataset says where it lies; empty if it does not."
+    if not d.transform.is_identity: return "GeoTransform"
+    return "ground control points" if d.gcps[0] else "RPCs" if d.rpcs else ""
+
+def _check_ways(pan, ms, names):
+    "ValueError if only one of the two has a grid."
+    for d, other, name in ((pan, ms, names[0]), (ms, pan, names[1])):
+        if _kind(other) != "GeoTransform" or _kind(d) == "GeoTransform": continue
+        cure = "rectify it first (gdalwarp)" if _kind(d) else "give it one (gdal_edit.py -a_ullr …)"
+        says = f"its place by {_kind(d)}" if _kind(d) else "nothing about its place"
+        raise ValueError(f"{name} says {says} but the other has a GeoTransform; {cure}")
 
 # %% ../nbs/8_sharpen/07_places.ipynb #37006
 _CLOSE = .05 # PAN pixels
@@ -45,20 +58,43 @@ def _check_crs(pan, ms, names):
     raise ValueError(f"{silent} does not say in which coordinate system it is, the other is in {crs}; "
                      f"if it is the same, say so (gdal_edit.py -a_srs {crs} …)")
 
+# %% ../nbs/8_sharpen/07_places.ipynb #37010
+def _points(pan, ms, to) -> float:
+    "How many PAN pixels the ground control points of the two differ; None if not both have some."
+    (p, p_crs), (m, m_crs) = pan.gcps, ms.gcps
+    if p and m: return _apart(GCPTransformer(p), GCPTransformer(m), ms.shape, to, p_crs, m_crs)
+
+def _polynomials(pan, ms, to) -> float:
+    "The same of their RPCs, at the height of the middle of MS."
+    p, m = pan.rpcs, ms.rpcs
+    if p and m: return _apart(RPCTransformer(p), RPCTransformer(m), ms.shape, to, z=m.height_off)
+
+def _apart(pan, ms, size, to, pan_crs=None, ms_crs=None, z=0.) -> float:
+    "The largest distance between where two transformers and `to` put the corners and the middle of MS, in PAN pixels."
+    rows, cols = np.array([(0, 0), (0, 1), (1, 0), (1, 1), (.5, .5)]).T*np.array(size, float)[:, None]
+    with pan, ms:
+        x, y = ms.xy(rows, cols, zs=np.full(5, z), offset="ul")
+        if pan_crs and ms_crs and pan_crs != ms_crs: x, y = to_crs(ms_crs, pan_crs, x, y)
+        row, col = pan.rowcol(x, y, zs=np.full(5, z), op=np.asarray)
+    wanted_col, wanted_row = to @ (cols, rows)
+    return float(np.nan_to_num(np.hypot(row - wanted_row, col - wanted_col), nan=np.inf).max())
+
+# %% ../nbs/8_sharpen/07_places.ipynb #contradictions
+def _contradictions(pan, ms, to) -> list:
+    "Notes about what the two say differently; ValueError if they are of different places and have no grid to go by."
+    notes = []
+    for name, compare in (("ground control points", _points), ("RPCs", _polynomials)):
+        try: apart = compare(pan, ms, to)
+        except (RasterioError, ValueError) as e:
+            notes.append(f"the {name} could not be compared ({e})")
+            continue
+        if apart is None or apart <= 4: continue
+        if _kind(pan) != "GeoTransform" and apart > max(pan.shape):
+            raise ValueError(f"by their {name} pan and ms do not overlap; are they of the same place?")
+        notes.append(f"the {name} of MS and PAN lie up to {apart:.4g} PAN pixels apart")
+    return notes
+
 # %% ../nbs/8_sharpen/07_places.ipynb #37008
-def _kind(d) -> str:
-    "How a dataset says where it lies; empty if it does not."
-    if not d.transform.is_identity: return "GeoTransform"
-    return "ground control points" if d.gcps[0] else "RPCs" if d.rpcs else ""
-
-def _check_ways(pan, ms, names):
-    "ValueError if only one of the two has a grid."
-    for d, other, name in ((pan, ms, names[0]), (ms, pan, names[1])):
-        if _kind(other) != "GeoTransform" or _kind(d) == "GeoTransform": continue
-        cure = "rectify it first (gdalwarp)" if _kind(d) else "give it one (gdal_edit.py -a_ullr …)"
-        says = f"its place by {_kind(d)}" if _kind(d) else "nothing about its place"
-        raise ValueError(f"{name} says {says} but the other has a GeoTransform; {cure}")
-
 def _check_quarter(pan, ms):
     "ValueError unless MS has a quarter of PAN's rows and columns."
     if all(0 <= 4*m - p < 4 for m, p in ((ms.height, pan.height), (ms.width, pan.width))): return
@@ -87,6 +123,7 @@ def _how(pan, ms) -> str:
     kinds = {_kind(d) for d in (pan, ms)} - {""}
     return f"their place by {' and '.join(sorted(kinds))} alone" if kinds else "nothing about their place"
 
+# %% ../nbs/8_sharpen/07_places.ipynb #shift
 def whole_shift(to:Affine, # From MS pixels to PAN pixels
                 size:tuple, # Rows and columns of MS
                ) -> tuple: # Row and column of PAN at which MS begins; None where it has to be resampled
@@ -95,41 +132,6 @@ def whole_shift(to:Affine, # From MS pixels to PAN pixels
     shifts = [(y - 4*r, x - 4*c) for c, r in corners for x, y in [to @ (c, r)]]
     whole = tuple(round(v) for v in shifts[0])
     return whole if max(abs(v - w) for s in shifts for v, w in zip(s, whole)) <= _CLOSE else None
-
-# %% ../nbs/8_sharpen/07_places.ipynb #37010
-def _points(pan, ms, to) -> float:
-    "How many PAN pixels the ground control points of the two differ; None if not both have some."
-    (p, p_crs), (m, m_crs) = pan.gcps, ms.gcps
-    if p and m: return _apart(GCPTransformer(p), GCPTransformer(m), ms.shape, to, p_crs, m_crs)
-
-def _polynomials(pan, ms, to) -> float:
-    "The same of their RPCs, at the height of the middle of MS."
-    p, m = pan.rpcs, ms.rpcs
-    if p and m: return _apart(RPCTransformer(p), RPCTransformer(m), ms.shape, to, z=m.height_off)
-
-def _apart(pan, ms, size, to, pan_crs=None, ms_crs=None, z=0.) -> float:
-    "The largest distance between where two transformers and `to` put the corners and the middle of MS, in PAN pixels."
-    rows, cols = np.array([(0, 0), (0, 1), (1, 0), (1, 1), (.5, .5)]).T*np.array(size, float)[:, None]
-    with pan, ms:
-        x, y = ms.xy(rows, cols, zs=np.full(5, z), offset="ul")
-        if pan_crs and ms_crs and pan_crs != ms_crs: x, y = to_crs(ms_crs, pan_crs, x, y)
-        row, col = pan.rowcol(x, y, zs=np.full(5, z), op=np.asarray)
-    wanted_col, wanted_row = to @ (cols, rows)
-    return float(np.nan_to_num(np.hypot(row - wanted_row, col - wanted_col), nan=np.inf).max())
-
-def _contradictions(pan, ms, to) -> list:
-    "Notes about what the two say differently; ValueError if they are of different places and have no grid to go by."
-    notes = []
-    for name, compare in (("ground control points", _points), ("RPCs", _polynomials)):
-        try: apart = compare(pan, ms, to)
-        except (RasterioError, ValueError) as e:
-            notes.append(f"the {name} could not be compared ({e})")
-            continue
-        if apart is None or apart <= 4: continue
-        if _kind(pan) != "GeoTransform" and apart > max(pan.shape):
-            raise ValueError(f"by their {name} pan and ms do not overlap; are they of the same place?")
-        notes.append(f"the {name} of MS and PAN lie up to {apart:.4g} PAN pixels apart")
-    return notes
 
 # %% ../nbs/8_sharpen/07_places.ipynb #37012
 def carried(pan,          # Open dataset

@@ -22,14 +22,14 @@ def sample_quality(scene:Scene,
                    sensor:Sensor,
                    side:int=256,    # Of the windows that are looked at
                    count:int=9,     # At most so many
-                  ) -> float:       # Mean HQNR; None if there is no window that is complete and not flat
+                  ) -> list:        # Of each HQNR; empty if there is no window that is complete and not flat
     "HQNR of some windows that have data everywhere, and more than one colour."
     side = min(side, *(n//32*32 for n in scene.shape))
     scores = []
     while side >= 32 and not scores: # smaller ones between many holes
         scores = _scores(scene, read, sensor, side, count)
         side = side//64*32
-    return float(np.mean(scores)) if scores else None
+    return scores
 
 def _scores(scene, read, sensor, side, count) -> list:
     boxes = [b for b in windows(scene.shape, side) if (b.h, b.w) == (side, side)]

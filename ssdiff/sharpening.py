@@ -83,12 +83,14 @@ def sharpen_scene(scene:Scene,
                   dtype,       # Of the result
                   nodata=None, # The value that means no data
                   masked:bool=False, # Whether pixels without data are masked also where NaN says so
+                  holes:bool=None, # Whether some pixel lacks data, if `check_scene` has told; None: it is asked
                   track=lambda it, **_: it, # Shows progress
                   **how,       # Of `sharpen_windows`
                  ) -> tuple:   # (B,H,W) where PAN is, masked where no data and no NaN says so; with samples also
                                # their standard deviation, float32
     "Sharpen a scene into memory."
-    holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, method.learned)
+    if holes is None:
+        holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, method.learned)
     if holes and nodata is None: nodata = spare_value(dtype)
     whole, shape = Box(0, 0, *scene.shape), (scene.bands, *scene.shape)
     images, valid = [np.empty(shape, dtype)], np.empty(scene.shape, bool)

@@ -69,7 +69,7 @@ def _masked(flags) -> bool:
     flags = {f.name for f in flags}
     return not flags or "per_dataset" in flags and "alpha" not in flags
 
-def _numbers(d, bands, window) -> np.ndarray: # (B,h,w) float64
+def _bands(d, bands, window) -> np.ndarray: # (B,h,w) float64
     "Bands of a file, which may be of several types."
     read = lambda b: d.read(b, window=window).astype(np.float64)
     return read(bands) if len({d.dtypes[i-1] for i in bands}) == 1 else np.stack([read(i) for i in bands])
@@ -77,14 +77,14 @@ def _numbers(d, bands, window) -> np.ndarray: # (B,h,w) float64
 def read_known(d,          # Open dataset
                bands:list, # Those of the image
                alpha:list, # Those that say how opaque it is
-               window,     # Of rasterio
+               window,     # Its rows and columns; None: all
               ) -> tuple:  # (B,h,w) float64, valid (h,w)
     "A part of a file and its validity."
-    image = _numbers(d, bands, window)
+    image = _bands(d, bands, window)
     valid = np.isfinite(image).all(0)
     values = [_stored(d.nodatavals[i-1], d.dtypes[i-1]) for i in bands]
     if any(v is not None for v in values): valid &= ~_without(image, values)
-    if alpha: valid &= (_numbers(d, alpha, window) > 0).all(0)
+    if alpha: valid &= (_bands(d, alpha, window) > 0).all(0)
     masks = [i for i in bands if _masked(d.mask_flag_enums[i-1])]
     if masks: valid &= (d.read_masks(masks, window=window) > 0).all(0)
     return image, valid

@@ -1,5 +1,6 @@
 """The command: what it says, what it returns, and that bad input touches nothing."""
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from ssdiff.command import main
+from ssdiff.command import main, _parser
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
 from ssdiff.scenes import simulate
@@ -94,6 +95,39 @@ def test_bad_input_is_one_line_and_touches_nothing(folder, capfd, line, message)
     assert state(folder) == before
 
 
+QUICK = """
+import sys
+from ssdiff.command import main
+try: code = main(sys.argv[1:])
+except SystemExit as e: code = e.code
+assert not {"torch", "scipy", "rich"} & set(sys.modules)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("line, code, message", [
+    ("--help", 0, "exit status:"),
+    ("pan.tif ms.tif --sensor QB", 2, "the following arguments are required: OUT"),
+    ("pan.tif nothing.tif out.tif --sensor QB", 2, "ms nothing.tif cannot be read (no such file); check its name"),
+    ("pan.tif text.tif out.tif --sensor QB", 2, "ms text.tif cannot be read"),
+    ("pan.tif ms.tif out.tif --sensor XY7", 2, "known are WV3, WV2, QB, GF2, IKONOS, GE1, WV4\n"),
+    ("pan.tif ms.tif old.tif --sensor QB", 2, "choose another name, or allow overwriting it (--overwrite)\n"),
+    ("pan.tif ms.tif out.tif --sensor QB --keep-weights k.safetensors", 2,
+     ": --keep-weights keeps what adapt makes; say for how many iterations (--adapt …)\n"),
+    ("pan.tif ms.tif out.tif --sensor QB --uncertainty u.tif", 2, "needs at least two samples (--samples …)\n")])
+def test_what_can_be_said_at_once_is_said_before_anything_slow_is_imported(folder, line, code, message):
+    done = subprocess.run([sys.executable, "-c", QUICK, *line.split()], capture_output=True, text=True)
+    assert done.returncode == code and message in done.stdout + done.stderr, done
+
+
+def test_the_help_has_groups_examples_and_what_the_exit_status_means(capsys):
+    with pytest.raises(SystemExit): main(["--help"])
+    said = capsys.readouterr().out
+    titles = "files:", "method:", "network:", "time and memory:", "examples:", "exit status:"
+    assert all(title in said for title in titles)
+    for line in re.findall("^  ssdiff-sharpen (.*)", said, re.M): _parser().parse_args(line.split())
+
+
 def test_no_permission(folder, capfd, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as root everything may be written
     assert main(["pan.tif", "ms.tif", "out.tif", "--sensor", "QB", "--method", "EXP", "--quiet"]) == 2
@@ -107,6 +141,31 @@ def test_what_it_says_in_the_end(folder, capfd):
     assert "sharpening" in said.err  # the progress
     assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --overwrite --quiet".split()) == 0
     assert capfd.readouterr().err == ""
+
+
+def bars(text): return re.findall(r"(\w+) ━+ +(\d+)/(\d+)", text)
+
+
+def test_each_bar_is_shown_once_and_ends_at_its_total(folder, capfd):
+    write_tiff("pan.tif", np.tile(PAIR["pan"], (1, 1, 2)), GRID)
+    write_tiff("ms.tif", np.tile(PAIR["ms"], (1, 1, 2)), GRID @ Affine.scale(4))
+    begin = time.perf_counter()
+    assert main("pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --steps 1 --adapt 3".split()) == 0
+    took, said = time.perf_counter() - begin, capfd.readouterr()
+    shown = bars(said.err)
+    assert [name for name, *_ in shown] == ["checking", "adapting", "sharpening"]
+    assert all(done == total for _, done, total in shown)
+    seconds = float(re.search(r"megapixels in ([\d.]+) s", said.out)[1])
+    assert .9*took - .1 < seconds <= took + .05  # all of it, adapting too
+
+
+@pytest.mark.parametrize("side, words", [(48, "(1 is ideal)"), (160, "(mean of 4 windows; 1 is ideal)")])
+def test_a_mean_is_said_to_be_one_only_if_it_is(folder, capfd, side, words):
+    pair = simulate("QB", 7, side)
+    write_tiff("pan.tif", pair["pan"], GRID)
+    write_tiff("ms.tif", pair["ms"], GRID @ Affine.scale(4))
+    assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --quiet".split()) == 0
+    assert capfd.readouterr().out.endswith(f"{words}\n")
 
 
 def test_a_network_sampled_and_adapted(folder):

@@ -18,7 +18,7 @@ import pytest
 import torch
 from affine import Affine
 
-from ssdiff import geotiff
+from ssdiff import writing
 from ssdiff.command import main
 from ssdiff.data import prepare
 from ssdiff.evaluation import save_fused, save_json, save_scores
@@ -126,7 +126,7 @@ def fails(capfd, words):
 SHORT = """
 import resource, sys
 import torch
-from ssdiff import geotiff, sharpening
+from ssdiff import sharpening, writing
 from ssdiff.command import main
 torch.set_num_threads(1)
 now = int(open("/proc/self/statm").read().split()[0])*resource.getpagesize()
@@ -166,10 +166,10 @@ LOSSES = {
 @pytest.mark.parametrize("lose, bring_back, words", LOSSES.values(), ids=LOSSES)
 def test_what_vanishes_while_it_is_needed(scene, capfd, monkeypatch, lose, bring_back, words):
     "Inputs that shrink, a folder that is removed: one line, no result; when they are back, the same command works."
-    write = geotiff._write
+    write = writing._write
     line = [*LINE.split(), "--method", "MTF-GLP-FS", "--window", "256"]
     with monkeypatch.context() as m:
-        m.setattr(geotiff, "_write", lambda *a: (lose(), write(*a)))
+        m.setattr(writing, "_write", lambda *a: (lose(), write(*a)))
         assert main(line) == 2
     fails(capfd, words)
     (bring_back or scene)()

@@ -73,7 +73,7 @@ def test_the_file_is_tiled_compressed_and_described_like_ms(files):
 
 
 def test_a_big_result_becomes_a_bigtiff(tmp_path):
-    from ssdiff.geotiff import _LAYOUT
+    from ssdiff.writing import _LAYOUT
     for size, magic in ((300, b"II*\0"), (30_000, b"II+\0")):
         image = dict(height=size, width=size, count=8, dtype="uint16", crs="EPSG:32633", transform=GRID)
         with rasterio.open(tmp_path/"a.tif", "w", **_LAYOUT, SPARSE_OK=True, **image): pass
@@ -182,7 +182,7 @@ def test_a_truncated_file_is_found_before_anything_is_written(files):
 
 def run(files, before, **how):
     call = f"ssdiff.sharpen({files.pan!r}, {files.ms!r}, {str(files.out)!r}, **{dict(METHOD, **how)!r})"
-    code = f"import signal, resource, os, ssdiff, ssdiff.geotiff as g\n{before}\n{call}"
+    code = f"import signal, resource, os, ssdiff, ssdiff.writing as w\n{before}\n{call}"
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
 
 
@@ -201,7 +201,7 @@ def test_a_disk_that_fills_up_leaves_nothing(files, share):
 
 def test_a_killed_run_leaves_no_result_and_the_next_one_works(files):
     files.write()
-    kill = "write = g._write\ndef killed(*a): write(*a); os.kill(os.getpid(), signal.SIGKILL)\ng._write = killed"
+    kill = "write = w._write\ndef killed(*a): write(*a); os.kill(os.getpid(), signal.SIGKILL)\nw._write = killed"
     assert run(files, kill).wait() == -signal.SIGKILL
     left, *others = sorted(f.name for f in files.folder.iterdir())
     assert left.startswith(".out.tif.") and left.endswith(".partial") and others == ["ms.tif", "pan.tif"]

@@ -19,7 +19,7 @@ from rasterio.vrt import WarpedVRT
 
 import ssdiff
 from holed import write_vrt
-from ssdiff import geotiff
+from ssdiff import writing
 from ssdiff.command import main
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
@@ -111,9 +111,9 @@ def test_a_link_stays_a_link(folder):
 
 def slow(monkeypatch, meanwhile):
     "Do something while a file is being written."
-    write = geotiff._write
-    def slowly(*a): monkeypatch.setattr(geotiff, "_write", write); meanwhile(); write(*a)
-    monkeypatch.setattr(geotiff, "_write", slowly)
+    write = writing._write
+    def slowly(*a): monkeypatch.setattr(writing, "_write", write); meanwhile(); write(*a)
+    monkeypatch.setattr(writing, "_write", slowly)
 
 
 def test_two_runs_that_may_overwrite(folder, capfd, monkeypatch):
@@ -366,7 +366,7 @@ def test_shares(folder, capfd):
     refused(
         capfd,
         "pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --quiet",
-        "these are shares, not digital numbers of QB; say so (full_scale=1",
+        "these are shares, not digital numbers of QB; say so (--full-scale 1)",
     )
     assert main("pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --full-scale 1 --quiet".split()) == 0
 

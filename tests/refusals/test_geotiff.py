@@ -2,7 +2,8 @@
 import pytest
 from affine import Affine
 
-from ssdiff.geotiff import GeoScene, _axis, find_source, write_tiff
+from ssdiff.geotiff import GeoScene, _axis, write_tiff
+from ssdiff.rasters import find_raster
 from ssdiff.scenes import simulate
 
 PAIR = simulate("QB", 3, 16)
@@ -24,7 +25,7 @@ def test_axes_that_share_nothing(): refused(lambda: _axis(100, 10, 200), "do not
 
 
 def test_what_is_neither_file_nor_dataset():
-    refused(lambda: find_source([1], "pan"), "pan has to be an array of real numbers, the path", TypeError)
+    refused(lambda: find_raster([1], "pan"), "pan has to be an array of real numbers, the path", TypeError)
 
 
 def test_a_file_that_is_not_there(tmp_path, pan): refused(lambda: GeoScene(tmp_path/"nothing.tif", pan), "no such file")
