@@ -1,6 +1,7 @@
-# `make lab` starts JupyterLab with this: a saved notebook is clean, as nbdev_clean makes it, and without outputs, so that
-# running or viewing one changes no file and re-runs no stage. What a stage printed and drew is in its executed copy
-# under results/notebooks.
+# `make lab` starts JupyterLab with this: a saved notebook is clean, as nbdev_clean makes it.
+# A stage's notebook is saved without outputs, so that running or viewing one changes no file and re-runs no stage.
+# What a stage printed and drew is in its executed copy under results/notebooks.
+# Every other page keeps its outputs; `make pages` writes them as they are committed.
 import warnings
 from pathlib import Path
 
@@ -8,9 +9,9 @@ from nbdev.clean import clean_jupyter
 
 
 def clean_on_save(path, model, contents_manager, **kwargs):
-    "nbdev's hook, given the whole path (JupyterLab names files from the folder it was started on); then no outputs."
+    "nbdev's hook, given the whole path (JupyterLab names files from the folder it was started on)."
     clean_jupyter(str(Path(contents_manager.root_dir, path)), model=model)
-    if model["type"] == "notebook":
+    if model["type"] == "notebook" and "study" in Path(path).parts:
         for cell in model["content"]["cells"]:
             if cell["cell_type"] == "code": cell["outputs"] = []
 
