@@ -176,16 +176,16 @@ def write_stages(runs=ROOT/"results/notebooks", folder=ROOT/"docs/study"):
 def keeps_outputs(page): return not any(page.relative_to(ROOT).match(p) for p in NO_OUTPUTS)
 
 def all_pages():
-    "Every page; the stages first, because they take longest."
+    "Every page, the last first: those take longest."
     pages = [p for p in (ROOT/"nbs").rglob("*.ipynb") if not any(q[0] in "._" for q in p.relative_to(ROOT).parts)]
-    return sorted(pages, key=lambda p: (p.parent.name != "study", p))
+    return sorted(pages, reverse=True)
 
 def main(do, pages, workers=2):
     pages = [Path(p).resolve() for p in pages] or all_pages()
     os.chdir(ROOT)                          # where nbdev finds its settings
     os.environ["OMP_NUM_THREADS"] = "1"     # sums of several threads have other last digits
     if do == "write": pages = [p for p in pages if keeps_outputs(p)]
-    ran = run_all(pages, workers)
+    ran = dict(sorted(run_all(pages, workers).items()))
     failed = [str(p.relative_to(ROOT)) for p, outputs in ran.items() if outputs is None]
     kept = {p: outputs for p, outputs in ran.items() if outputs is not None and keeps_outputs(p)}
     if do == "write":

@@ -12,8 +12,8 @@ CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no browser here: apt-get install chromium-driver")
 missing = not importlib.util.find_spec("material")
 pytestmark = pytest.mark.skipif(missing, reason="no MkDocs here: pip install ssdiff[dev]")
-LOOKED_AT = ["index.html", "1_images/05_q_indices.html", "4_ssdiff/02_apfm.html", "3_diffusion/02_schedules.html",
-             "study/05_evaluate.html", "study/07_figures.html", "results/tables/table1_WV3.html"]
+LOOKED_AT = ["index.html", "1_images/*_q_indices.html", "3_diffusion/*_schedules.html", "4_ssdiff/*_apfm.html",
+             "study/*_evaluate.html", "study/*_figures.html", "results/tables/table1_WV3.html"]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
@@ -120,7 +120,8 @@ def faults(browser, path):
 @needs_browser
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_a_page_is_drawn_whole(site, browser, name):
-    assert not faults(browser, site/name)
+    page, = site.glob(name)
+    assert not faults(browser, page)
     if "apfm" in name: assert browser.execute_script("return document.querySelectorAll('math').length") > 20
     if name == "index.html": assert browser.execute_script("return document.images.length")
 
@@ -138,7 +139,7 @@ def search(browser, site, word):
 
 @needs_browser
 def test_the_search_works_without_a_server(site, browser):
-    assert any("02_apfm.html" in link for link in search(browser, site, "APFM"))
+    assert any("_apfm.html" in link for link in search(browser, site, "APFM"))
     assert not search(browser, site, "xylophone") and not asked(browser)
 
 @needs_browser
