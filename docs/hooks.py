@@ -3,6 +3,7 @@
 The site holds what the repository holds, at the same place, except that nbs/ is its root. Nothing is executed.
 """
 import base64, html, json, posixpath, re
+from importlib.resources import files as files_of
 from pathlib import Path
 from latex2mathml.converter import convert
 from mkdocs.plugins import event_priority
@@ -55,7 +56,13 @@ def on_files(files, config):
         elif path.endswith(".md"): content, pictures = linked((ROOT/path).read_text(encoding="utf-8"), path), {}
         else: content, pictures = (ROOT/path).read_bytes(), {}
         for name, data in (pictures | {site: content}).items(): files.append(File.generated(config, name, content=data))
+    files.append(File.generated(config, "formulas.css", content=math_font()))
     return files
+
+def math_font():
+    "STIX Two Math, because no browser brings a font for formulas; within the style sheet it is read from a folder too."
+    font = base64.b64encode((files_of("ziamath")/"fonts/STIXTwoMath-Regular.ttf").read_bytes()).decode()
+    return f'@font-face {{ font-family: "STIX Two Math"; src: url(data:font/ttf;base64,{font}); }}\n'
 
 def on_page_markdown(markdown, page, **kwargs):
     "Formulas wait in `page.meta` until the Markdown around them is HTML."
@@ -74,7 +81,8 @@ FORMULA = re.compile(r"""(?P<code> ^```.*?^``` | ^<(pre|div).*?^</\2> | `[^`\n]+
 
 def mathml(found):
     tex = (found["block"] or found["inline"]).replace(r"\arg", r"\operatorname{arg}")
-    return convert(tex, display="block" if found["block"] else "inline")
+    formula = convert(tex, display="block" if found["block"] else "inline")
+    return formula.replace('<mo accent="true">&#x02015;</mo>', '<mo stretchy="true">&#x203E;</mo>')  # as long as needed
 
 # --- a notebook as Markdown
 

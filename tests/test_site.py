@@ -122,7 +122,9 @@ def faults(browser, path):
 def test_a_page_is_drawn_whole(site, browser, name):
     page, = site.glob(name)
     assert not faults(browser, page)
-    if "apfm" in name: assert browser.execute_script("return document.querySelectorAll('math').length") > 20
+    if "apfm" in name:
+        assert browser.execute_script("return document.querySelectorAll('math').length") > 20
+        assert until(browser, "[...document.fonts].some(f => /STIX/.test(f.family) && f.status == 'loaded')")
     if name == "index.html": assert browser.execute_script("return document.images.length")
 
 FOUND = "[...document.querySelectorAll('.md-search-result__link')].map(e => e.href)"
