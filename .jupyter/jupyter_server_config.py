@@ -10,8 +10,9 @@ from nbdev.clean import clean_jupyter
 
 def clean_on_save(path, model, contents_manager, **kwargs):
     "nbdev's hook, given the whole path (JupyterLab names files from the folder it was started on)."
-    clean_jupyter(str(Path(contents_manager.root_dir, path)), model=model)
-    if model["type"] == "notebook" and "study" in Path(path).parts:
+    whole = Path(contents_manager.root_dir, path)
+    clean_jupyter(str(whole), model=model)
+    if model["type"] == "notebook" and whole.parts[-3:-1] == ("nbs", "study"):
         for cell in model["content"]["cells"]:
             if cell["cell_type"] == "code": cell["outputs"] = []
 

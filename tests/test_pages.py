@@ -97,7 +97,8 @@ def test_pages_written_are_current_until_something_changes(tmp_path):
         assert line.endswith(f"run `make pages PAGES=nbs/{name}.ipynb`")
     assert lines[4] == "nbs/wrong.ipynb: failed, see above" and "plod" in checked.stderr
 
-@pytest.mark.parametrize("path, kept", [("nbs/index.ipynb", 1), ("nbs/study/01_prepare.ipynb", 0)])
+@pytest.mark.parametrize("path, kept", [
+    ("nbs/index.ipynb", 1), ("nbs/study/01_prepare.ipynb", 0), ("nbs/7_study/02_stage.ipynb", 1)])
 def test_jupyterlab_saves_the_outputs_of_every_page_but_a_stage(path, kept):
     config = types.SimpleNamespace(ContentsManager=types.SimpleNamespace())
     exec((ROOT/".jupyter/jupyter_server_config.py").read_text(encoding="utf-8"), dict(c=config))
