@@ -1,7 +1,7 @@
 # Two commands: `make reproduce` remakes every table and figure, `make test` tests everything.
 # `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help reproduce reproduce-alone status test bench plots lab readme constraints hooks clean
+.PHONY: help reproduce reproduce-alone status test pages docs bench plots lab readme constraints hooks clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -69,9 +69,16 @@ endif
 	@rm -rf results/checkpoints
 	@ssdiff-study show
 
-test: $(READY) data ## run every notebook's tests, then tests/
-	OMP_NUM_THREADS=1 nbdev_test --n_workers 2
-	OMP_NUM_THREADS=1 pytest -q tests
+test: $(READY) data ## run every page, compare what it shows with what is committed, then run tests/
+	python docs/pages.py check
+	OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile tests
+
+pages: $(READY) data ## run the pages and write into them what they show (PAGES="nbs/index.ipynb ...": these only)
+	@python docs/pages.py write $(PAGES)
+
+docs: $(READY) ## build the site from the pages as they are, in site/ (open site/index.html; no server is needed)
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	@echo "site/index.html"
 
 status: $(READY) data ## say which stages are out of date and why, in a few lines
 	@ssdiff-study status
@@ -84,7 +91,7 @@ bench: $(READY) ## measure time and memory against the formulas written out (7 m
 	@ssdiff-study run nbs/bench.ipynb results/notebooks/bench.ipynb -p quick false -p results results
 	@cat results/bench/bench.md
 
-lab: $(READY) data ## open JupyterLab on the notebooks (they are cleaned when saved)
+lab: $(READY) data ## open JupyterLab on the notebooks (they are cleaned when saved, outputs stay)
 	@jupyter lab --config=.jupyter/jupyter_server_config.py --LabApp.default_url=/lab/tree/nbs/index.ipynb
 
 readme: $(READY) ## write README.md from nbs/index.ipynb

@@ -1,6 +1,7 @@
-# `make lab` starts JupyterLab with this: a saved notebook is clean, as nbdev_clean makes it, and without outputs, so that
-# running or viewing one changes no file and re-runs no stage. What a stage printed and drew is in its executed copy
-# under results/notebooks.
+# `make lab` starts JupyterLab with this: a saved notebook is clean, as nbdev_clean makes it.
+# A stage's notebook is saved without outputs, so that running or viewing one changes no file and re-runs no stage.
+# What a stage printed and drew is in its executed copy under results/notebooks.
+# Every other page keeps its outputs; `make pages` writes them as they are committed.
 import warnings
 from pathlib import Path
 
@@ -8,9 +9,10 @@ from nbdev.clean import clean_jupyter
 
 
 def clean_on_save(path, model, contents_manager, **kwargs):
-    "nbdev's hook, given the whole path (JupyterLab names files from the folder it was started on); then no outputs."
-    clean_jupyter(str(Path(contents_manager.root_dir, path)), model=model)
-    if model["type"] == "notebook":
+    "nbdev's hook, given the whole path (JupyterLab names files from the folder it was started on)."
+    whole = Path(contents_manager.root_dir, path)
+    clean_jupyter(str(whole), model=model)
+    if model["type"] == "notebook" and whole.parts[-3:-1] == ("nbs", "study"):
         for cell in model["content"]["cells"]:
             if cell["cell_type"] == "code": cell["outputs"] = []
 

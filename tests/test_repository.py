@@ -118,7 +118,7 @@ def lines_of(path):
     return (code_of(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")).splitlines()
 
 WRITTEN = [*ROOT.glob("nbs/**/*.ipynb"), *ROOT.glob("tests/**/*.py"), ROOT/"setup.py", ROOT/"Makefile",
-           ROOT/"dvc.yaml", ROOT/"params.yaml", ROOT/".ci/run"]
+           *ROOT.glob("docs/*.py"), ROOT/"dvc.yaml", ROOT/"params.yaml", ROOT/"mkdocs.yml", ROOT/".ci/run"]
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_code_has_lines_of_at_most_120_characters(path):
