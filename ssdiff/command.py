@@ -29,7 +29,7 @@ def progress_bars(show:bool=True):
 
 # %% ../nbs/8_sharpen/12_command.ipynb #43008
 ADAPT = 100 # Iterations of fine-tuning on the scene that the package's own weights are given, unless told otherwise
-_NO_MEMORY = "allocate memory", "out of memory", "could not create a" # As PyTorch says it
+_NO_MEMORY = "allocate memory", "out of memory", "could not create a", "start new thread" # As PyTorch and Python say it
 
 def _is_array(x): return hasattr(x, "shape") and hasattr(x, "dtype")
 
