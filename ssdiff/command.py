@@ -29,7 +29,7 @@ def progress_bars(show:bool=True):
     with p.Progress(*columns, console=Console(stderr=True), disable=not show) as bars: yield bars.track
 
 # %% ../nbs/8_sharpen/15_command.ipynb #memory
-_NO_MEMORY = "allocate memory", "out of memory", "could not create a" # As PyTorch says it
+_NO_MEMORY = "allocate memory", "out of memory", "could not create a", "start new thread" # PyTorch and Python
 
 @contextmanager
 def _enough_memory():
