@@ -28,6 +28,7 @@ LEFT_OUT = dict(
     choices=_TRAINING | {"evaluation", "q_indices", "reporting"},
     evaluate=_SCORING, generalize=_SCORING,
     steps=_SCORING | {"classical"}, parts=_SCORING | {"classical", "evaluation"},
+    delivered=_SCORING - {"data", "reporting"},
     tables=_AROUND | {"batches", "classical", "evaluation", "methods"}, # the last three make what the page shows alone
     figures=_SCORING | {"network", "diffusion", "schedules", "baselines", "classical", "evaluation", "methods"},
 )
@@ -52,7 +53,8 @@ def stage_modules(name:str,     # Of a stage
     paths = {"ssdiff/baselines" if m == "baselines" else f"ssdiff/{m.replace('.', '/')}.py" for m in found}
     cpp = {f"ssdiff/{p.name}" for m in found for p in module_files(m) if p.suffix == ".cpp"}
     tables = {"ssdiff/tables"} if {"ssdiff/sensors.py", "ssdiff/spectra.py"} & paths else set()
-    return sorted(paths | cpp | tables)
+    weights = {"ssdiff/weights"} if "find_weights" in source else set()         # those that come with the package
+    return sorted(paths | cpp | tables | weights)
 
 # %% ../nbs/7_study/04_dependencies.ipynb #dep-networks-c
 _HEAD = "# Digests of the compared networks' modules, for dvc.yaml. Written by `ssdiff-study deps`.\n"

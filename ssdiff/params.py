@@ -6,7 +6,7 @@
 __all__ = ['SensorName', 'Name', 'Count', 'Patch', 'Mode', 'SamplerName', 'Trial', 'GROUPS', 'STANDING', 'BASE', 'METHODS',
            'PROFILES', 'Group', 'Finetuned', 'Dataset', 'Prepare', 'Training', 'Diffused', 'Pretrain', 'Finetune',
            'Ablate', 'Sampling', 'RecipeChange', 'Baseline', 'Compared', 'Evaluate', 'Figures', 'Package', 'Choices',
-           'Sampler', 'Steps', 'Parts', 'ParamsError', 'check_params', 'read_params', 'get_group']
+           'Sampler', 'Steps', 'Delivered', 'Parts', 'ParamsError', 'check_params', 'read_params', 'get_group']
 
 # %% ../nbs/7_study/01_params.ipynb #params-2
 import re
@@ -234,6 +234,15 @@ class Steps(Group):
     samples: list[Annotated[int, Field(ge=1, le=1000)]] = Field(min_length=1) # Of how many samples the mean is tried
     sample_steps: int = Field(ge=1, le=1000)      # Steps of each of them
 
+class Delivered(Group):
+    "The full-resolution benchmark with a truth."
+    seed: NonNegativeInt
+    threads: PositiveInt
+    workers: PositiveInt
+    pairs: PositiveInt
+    size: int = Field(ge=24, multiple_of=8)       # Side of the MS; PAN's is a multiple of the indices' block, 32
+    steps: int = Field(ge=1, le=1000)             # Of diffusion models
+
 class Parts(Group):
     "What each part of a trained network does."
     threads: PositiveInt
@@ -244,7 +253,7 @@ class Parts(Group):
 
 # %% ../nbs/7_study/01_params.ipynb #9db1a3b1
 GROUPS = dict(prepare=Prepare, pretrain=Pretrain, finetune=Finetune, ablate=Ablate, baseline=Baseline,
-              evaluate=Evaluate, figures=Figures, steps=Steps, parts=Parts)
+              evaluate=Evaluate, figures=Figures, steps=Steps, parts=Parts, delivered=Delivered)
 STANDING = dict(dataset=Dataset, package=Package, choices=Choices) # The same in every profile
 BASE, METHODS = "base", "methods"       # What a profile leaves open; the compared networks
 PROFILES = tuple(Compared.model_fields)
