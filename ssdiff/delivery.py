@@ -33,9 +33,9 @@ class Delivery:
     infrared: float = 0.  # relative deviation of what only one infrared band knows
 
 
-_WORLDVIEW = Delivery((0., 1.), common=.7, array=1., band=.15, relief=.4, mtf=.15,
-                      wells=(.3, 3.), texture=(.4, 1.), grain=.03, infrared=.05)
-_MILD = replace(_WORLDVIEW, restoration=(-.3, .3), common=.5, array=0., wells=(.5, 4.), texture=(.15, .8), infrared=.08)
+_WORLDVIEW = Delivery((0., 1.), common=.7, array=1., band=.15, relief=.8, mtf=.15,
+                      wells=(.3, 3.), texture=(.4, 1.), grain=.06, infrared=.12)
+_MILD = replace(_WORLDVIEW, restoration=(-.3, .3), common=.5, array=0., wells=(1., 10.), texture=(.1, .7), infrared=.15)
 _LOOSE = replace(_MILD, common=1.3, ramp=.6)
 DELIVERIES = dict(WV3=_WORLDVIEW, WV2=replace(_WORLDVIEW, common=.4, array=.3), IKONOS=_MILD, GE1=_MILD, WV4=_MILD,
                   GF2=_LOOSE, QB=_LOOSE)
