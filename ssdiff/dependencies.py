@@ -28,9 +28,9 @@ LEFT_OUT = dict(
     choices=_TRAINING | {"evaluation", "q_indices", "reporting"},
     evaluate=_SCORING, generalize=_SCORING,
     steps=_SCORING | {"classical"}, parts=_SCORING | {"classical", "evaluation"},
-    delivered=_SCORING - {"data", "reporting"},
     tables=_AROUND | {"batches", "classical", "evaluation", "methods"}, # the last three make what the page shows alone
     figures=_SCORING | {"network", "diffusion", "schedules", "baselines", "classical", "evaluation", "methods"},
+    delivered=_SCORING - {"data", "reporting"},
 )
 _TRAINER = {"training", "validation"}                                        # they come by way of `study`
 _ALSO = dict(prepare={"scenes", "data"}, pretrain=_TRAINER, ablate=_TRAINER, finetune=_TRAINER,
