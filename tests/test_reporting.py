@@ -188,7 +188,8 @@ def test_files_are_the_same_bytes_and_read_back(tmp_path, paper):
     (tmp_path/"costs/WV3/seconds.json").write_text(json.dumps(dict(PNN=.0213)))
     pages = write_tables(tmp_path, PAPER, tmp_path/"a")
     write_tables(tmp_path, PAPER, tmp_path/"b")
-    assert [p for p in pages if p in TABLES] == list(TABLES) and {p.stem for p in (tmp_path/"a").iterdir()} == set(pages)
+    assert [p for p in pages if p in TABLES] == list(TABLES)
+    assert {p.stem for p in (tmp_path/"a").iterdir()} == set(pages)
     for name, table in TABLES.items():
         assert (tmp_path/f"a/{name}.csv").read_bytes() == (tmp_path/f"b/{name}.csv").read_bytes()
         assert (tmp_path/f"a/{name}.md").read_text() == pages[name]
