@@ -287,41 +287,6 @@ def forget(self:Trainer) -> None:
     if self.checkpoint: Path(self.checkpoint).unlink(missing_ok=True)
 
 # %% ../nbs/5_training/05_training.ipynb #fit
-def fit_all(
-    trainers:list,    # Of networks that share nothing
-    stop:int=None,    # Stop (and save) after this iteration; None: after the last
-    progress:bool=True,
-    seconds:float=None, # Stop (and save) when so many have passed; None: never
-) -> list:            # The averaged networks, in evaluation mode
-    "Train side by side. Ctrl-C saves all, then raises KeyboardInterrupt."
-    begin = time.perf_counter()
-    for t in trainers:
-        t._start()
-        t._resume()
-        with t._inside(): t._settle()
-    def late(): return seconds is not None and time.perf_counter() - begin > seconds
-    with interrupts() as asked:
-        turns = {k: t._iterate(stop, progress, asked) for k, t in enumerate(trainers)}
-        while turns:
-            for k in list(turns):
-                with trainers[k]._inside():
-                    if next(turns[k], None) is None: del turns[k]
-            if late() and not asked: asked.append("late")
-    for t in trainers:
-        if not t.halted or "late" in asked: continue
-        then = (f"; run again to continue from {t.checkpoint}" if t.checkpoint else
-                ", and no checkpoint was asked for")
-        raise KeyboardInterrupt(f"stopped after iteration {t.iteration}{then}")
-    return [t._result().eval() for t in trainers]
-
-@patch
-def fit(self:Trainer,
-    stop:int=None,    # Stop (and save) after this iteration; None: after the last
-    progress:bool=True,
-) -> torch.nn.Module: # The averaged network, in evaluation mode
-    "Train from the checkpoint, or from the start, to `stop`. Ctrl-C saves, then raises KeyboardInterrupt."
-    return fit_all([self], stop, progress)[0]
-
 @patch
 def _inside(self:Trainer):
     "A context for the run's work: its stream on a GPU of its own."
@@ -365,3 +330,39 @@ def _after(self:Trainer, live, bar, begin):
         _log(live, row)
     self.seconds = time.perf_counter() - begin
     if self.iteration % self.checkpoint_every == 0: self._save()
+
+# %% ../nbs/5_training/05_training.ipynb #fit-all
+def fit_all(
+    trainers:list,    # Of networks that share nothing
+    stop:int=None,    # Stop (and save) after this iteration; None: after the last
+    progress:bool=True,
+    seconds:float=None, # Stop (and save) when so many have passed; None: never
+) -> list:            # The averaged networks, in evaluation mode
+    "Train side by side. Ctrl-C saves all, then raises KeyboardInterrupt."
+    begin = time.perf_counter()
+    for t in trainers:
+        t._start()
+        t._resume()
+        with t._inside(): t._settle()
+    def late(): return seconds is not None and time.perf_counter() - begin > seconds
+    with interrupts() as asked:
+        turns = {k: t._iterate(stop, progress, asked) for k, t in enumerate(trainers)}
+        while turns:
+            for k in list(turns):
+                with trainers[k]._inside():
+                    if next(turns[k], None) is None: del turns[k]
+            if late() and not asked: asked.append("late")
+    for t in trainers:
+        if not t.halted or "late" in asked: continue
+        then = (f"; run again to continue from {t.checkpoint}" if t.checkpoint else
+                ", and no checkpoint was asked for")
+        raise KeyboardInterrupt(f"stopped after iteration {t.iteration}{then}")
+    return [t._result().eval() for t in trainers]
+
+@patch
+def fit(self:Trainer,
+    stop:int=None,    # Stop (and save) after this iteration; None: after the last
+    progress:bool=True,
+) -> torch.nn.Module: # The averaged network, in evaluation mode
+    "Train from the checkpoint, or from the start, to `stop`. Ctrl-C saves, then raises KeyboardInterrupt."
+    return fit_all([self], stop, progress)[0]
