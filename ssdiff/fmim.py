@@ -24,7 +24,7 @@ def filter_written(x:Tensor, # Spatial feature, (N, C, H, W), real
     return torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real      # eq. 18
 
 # %% ../nbs/4_ssdiff/01_fmim.ipynb #08008
-@functools.lru_cache(32)
+@functools.cache  # a GPU's graph (nbs/3_diffusion/07_replay) holds the address of what it read: none is given up
 @torch.inference_mode(False)  # what is kept must do for training too
 def low_modes(h:int, # Height
               w:int, # Width
