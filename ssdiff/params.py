@@ -47,7 +47,8 @@ class Finetuned(Group):
 
 class Dataset(Group):
     "Where the images come from, and what is made of them."
-    source: Literal["simulated", "pancollection"] # "pancollection": the real files, unrenamed, in data/pancollection
+    # "pancollection": the real files, unrenamed, in data/pancollection; "-mat": its tests from the .mat files there
+    source: Literal["simulated", "pancollection", "pancollection-mat"]
     images: list[SensorName]                      # Whose images are prepared
     sensors: list[SensorName]                     # Whose networks are trained
     finetune: dict[Name, Finetuned]               # "WV3-alternating": …; Table 6 compares the three modes on WV3
