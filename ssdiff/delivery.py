@@ -14,7 +14,7 @@ from .sensors import get_sensor, Sensor
 
 # %% auto #0
 __all__ = ['DELIVERIES', 'Delivery', 'restore', 'delivered_centres', 'bend', 'colour_texture', 'infrared_texture', 'sample_truth',
-           'acquire']
+           'acquire', 'taken_apart']
 
 # %% ../nbs/2_scenes/12_delivery.ipynb #dv-5
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Delivery:
     texture: tuple[float, float] = (1., 1.)      # range of the factor of texture and grain
     grain: float = 0.     # relative deviation of colours at fine scales
     infrared: float = 0.  # relative deviation of what only one infrared band knows
+    phase: float = 1.5    # row and column of the first MS pixel on PAN's grid, before the offsets
 
 
 _WORLDVIEW = Delivery((0., 1.), common=.7, array=1., band=.15, relief=.8, mtf=.15,
@@ -63,7 +64,7 @@ def delivered_centres(
     d, second = delivery, _second(sensor)[:, None]
     along = np.linspace(-.5, .5, len(second))[:, None]
     normal = lambda deviation, *shape: deviation * rng.standard_normal((*shape, 2))
-    return 1.5 + normal(d.common) + second*normal(d.array) + along*normal(d.ramp) + normal(d.band, len(second))
+    return d.phase + normal(d.common) + second*normal(d.array) + along*normal(d.ramp) + normal(d.band, len(second))
 
 
 def _second(sensor):
@@ -156,3 +157,15 @@ def _bend_arrays(x, s, rng, amount):
         strength = amount*rng.exponential()
         if amount and bands.any(): x[bands] = bend(x[bands], rng, strength)
     return x
+
+# %% ../nbs/2_scenes/12_delivery.ipynb #apart-c
+def taken_apart(
+    delivery:Delivery,        # Such as one of `DELIVERIES`
+) -> dict[str, Delivery]:     # What is left out → the rest; first the delivery itself
+    "The same products with this or that undone."
+    rest = dict(restoration=(0., 0.))
+    still = dict.fromkeys(("common", "array", "ramp", "band", "relief"), 0.)
+    parts = {"not restored": rest, "no noise": dict(wells=(1e4, 1e4)), "registered": still,
+             "registered, centred at 2": still | dict(phase=2.),
+             "registered, centred at 2, not restored": still | dict(phase=2.) | rest}
+    return {"as delivered": delivery} | {name: replace(delivery, **part) for name, part in parts.items()}

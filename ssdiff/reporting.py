@@ -422,5 +422,6 @@ def _paper_table(table, results, book, source):
     costs = read_costs(results/f"costs/{table.trained or table.sensor}")
     scores = read_scores(results/f"scores/{table.sensor}")
     numbers = make_table(table, scores, book, costs)
-    known = same_images(table.sensor, scores["EXP"]) if source == "PanCollection" and table.full and "EXP" in scores else ""
+    told = source == "PanCollection" and table.full and "EXP" in scores
+    known = same_images(table.sensor, scores["EXP"]) if told else ""
     return None if numbers.empty else (numbers, markdown_page(table, numbers, source, known))
