@@ -14,7 +14,7 @@ from .sensors import get_sensor, Sensor
 
 # %% auto #0
 __all__ = ['DELIVERIES', 'Delivery', 'restore', 'delivered_centres', 'bend', 'colour_texture', 'infrared_texture', 'sample_truth',
-           'acquire', 'taken_apart']
+           'acquire', 'taken_apart', 'registered']
 
 # %% ../nbs/2_scenes/12_delivery.ipynb #dv-5
 @dataclass(frozen=True)
@@ -169,3 +169,11 @@ def taken_apart(
              "registered, centred at 2": still | dict(phase=2.),
              "registered, centred at 2, not restored": still | dict(phase=2.) | rest}
     return {"as delivered": delivery} | {name: replace(delivery, **part) for name, part in parts.items()}
+
+# %% ../nbs/2_scenes/12_delivery.ipynb #reg-c
+def registered(
+    delivery:Delivery,        # Such as one of `DELIVERIES`
+    left:float=.2,            # Deviation of the offset that is left of all bands and of each array, PAN pixels
+) -> Delivery:
+    "What is left of a delivery's offsets once MS has been moved to where PAN lies."
+    return replace(delivery, common=min(delivery.common, left), array=min(delivery.array, left), phase=2.)
