@@ -17,7 +17,8 @@ from .network import diffusion_of, save, SSDiff
 from .pairs import Box, Scene, windows
 from .resampling import bicubic_reduce, decimate, mtf_blur, upsample23
 from .sensors import Sensor
-from .training import DivergedError, Trainer
+from .iteration import DivergedError
+from .training import Trainer
 from .validation import validation
 
 # %% ../nbs/8_sharpen/12_adapt.ipynb #42007
