@@ -42,12 +42,14 @@ def _enough_memory():
                           "(window=…, --window …, batch=…, --batch …)") from e
 
 # %% ../nbs/8_sharpen/17_command.ipynb #adapted
-ADAPT = 100 # Iterations of fine-tuning on the scene that the package's own weights are given, unless told otherwise
+ADAPT = 32 # Iterations of fine-tuning on the scene that the package's own weights are given, unless told otherwise
+
+def _is_own(method, own) -> bool: return own and method.label.startswith("SSDiff")
 
 def _adapted(method, scene, track, iterations, own, keep, seed, holes=None):
     "The method, its network fine-tuned on the scene if that is wished; whether the scene has holes, if that was asked."
     silent = iterations is None
-    if silent and own and method.label.startswith("SSDiff"): iterations = ADAPT
+    if silent and _is_own(method, own): iterations = ADAPT
     if not iterations: return method, holes
     if not method.random: raise ValueError(f"adapt fine-tunes SSDiff; {method.label} takes no adapt, leave it out")
     from ssdiff.adapt import adapt
@@ -58,21 +60,25 @@ def _adapted(method, scene, track, iterations, own, keep, seed, holes=None):
         if not silent: raise
         scene.notes.append(f"the network was not adapted to the scene: {e}")
         return method, holes
-    return replace(method, net=net), holes
+    found = net.meta["adapted"]
+    if found["ergas_after"] < found["ergas_before"]: return replace(method, net=net), holes
+    if not silent: scene.notes.append("adapting gained nothing on held-back windows, so the network stayed as it was")
+    return method, holes
 
 # %% ../nbs/8_sharpen/17_command.ipynb #ready
 def _ready(method, scene, track, register, grid, consistent, adapting):
     "The scene and the method as they are asked for; whether the scene has holes, if that was asked."
-    from ssdiff.consistency import consistently, Followed
-    holes, back = None, None
-    if register != "off":
-        from ssdiff.pairs import check_scene, windows
-        from ssdiff.registration import align
-        holes = check_scene(scene, method.sensor, windows(scene.shape, 1024), track, method.learned)
-        scene, back = align(scene, method.sensor, register, grid)
+    from ssdiff.consistency import asked_consistency, followed
+    from ssdiff.pairs import check_scene, windows
+    from ssdiff.registration import align, placed
+    if register == "off":
+        method, holes = _adapted(method, scene, track, **adapting)
+        return scene, followed(method, asked_consistency(method.sensor, consistent)), holes
+    holes = check_scene(scene, method.sensor, windows(scene.shape, 1024), track, method.learned)
+    scene = align(scene, method.sensor, register, grid)
+    if consistent is None: consistent = scene.sure and _is_own(method, adapting["own"])
     method, holes = _adapted(method, scene, track, holes=holes, **adapting)
-    method = consistently(method, consistent)
-    return scene, Followed(method, back) if back else method, holes
+    return scene, followed(method, placed(scene, asked_consistency(method.sensor, consistent))), holes
 
 # %% ../nbs/8_sharpen/17_command.ipynb #from-arrays
 def _from_arrays(pan, ms, sensor, method, ready, how):
@@ -104,7 +110,7 @@ def _from_files(pan, ms, out, sensor, method, ready, uncertainty, overviews, ove
 def sharpen(
     pan, ms, out=None, *, sensor, method:str="SSDiff", steps:int=None, weights=None, seed:int=0, samples:int=1,
     sampler:str=None, uncertainty=None, window:int=None, batch:int=8, device="cpu", full_scale:float=None,
-    adapt:int=None, keep_weights=None, register:str="off", grid:str="pan", consistent=None,
+    adapt:int=None, keep_weights=None, register:str="auto", grid:str="ms", consistent=None,
     overviews:bool=False, overwrite:bool=False, scheduler:str=None, progress:bool=False,
 ):
     """Sharpen MS with PAN
@@ -127,12 +133,14 @@ def sharpen(
     device : where a network runs, "cpu" or "cuda"
     full_scale : largest possible digital number; None: the sensor's
     adapt : iterations of fine-tuning on the scene first; 0: none;
-        None: 100 with the package's own weights, where the scene is large enough, else none
+        None: 32 with the package's own weights, where the scene is large enough, else none
     keep_weights : path for the weights that `adapt` made
-    register : whether MS is moved to where PAN shows the same, as far as that is sure: "off"; "auto", the bands of each
-        detector array together, and bands that are surely off by themselves; "array", "band"
-    grid : where the result of a registered pair lies, on "pan", or where "ms" was given
-    consistent : True makes the result, made coarse again, the MS that was given; a number is another damping than .1
+    register : "auto": MS is moved to where PAN shows the same before it is sharpened, as far as that is sure, the bands of
+        each detector array together, and bands that are surely off by themselves; "array", "band"; "off"
+    grid : where the result of a registered pair lies: where "ms" lies, as that of a pair that was not moved,
+        so that it can be laid over MS and compared with it; or exactly on "pan"
+    consistent : True makes the result, made coarse again, the MS that was given; a number is another damping than .1;
+        None: with the package's own weights, where it is sure how MS lies on PAN, else not; False: never
     overviews : whether to add reduced versions to the file
     overwrite : whether files that are there are replaced
     scheduler : address of a Dask scheduler, for files
@@ -211,18 +219,20 @@ def _add_method(group):
 
 def _add_placing(group):
     a = group.add_argument
-    a("--register", default="off", metavar="WAY",
-      help="move MS to where PAN lies, as far as that is sure: off (default), auto, array (the bands of each detector "
-           "array together), band (each by itself)")
-    a("--grid", default="pan", metavar="WHERE", help="then the result lies on pan (default), or where ms was given")
-    a("--consistent", action="store_true", help="the result, made coarse again, is the MS that was given")
+    a("--register", default="auto", metavar="WAY",
+      help="move MS to where PAN lies before it is sharpened, as far as that is sure: auto (default), array (the bands "
+           "of each detector array together), band (each by itself), off")
+    a("--grid", default="ms", metavar="WHERE", help="then the result lies where ms lies (default), or exactly on pan")
+    a("--consistent", action=argparse.BooleanOptionalAction,
+      help="the result, made coarse again, is the MS that was given "
+           "(default: with the package's own weights, where it is sure how MS lies on PAN)")
 
 def _add_network(group):
     a = group.add_argument
     a("--weights", metavar="FILE", help="weights of a network; default: the package's own")
     a("--adapt", type=int, metavar="N",
       help="fine-tune the network on the scene itself first, at most N iterations "
-           "(default: 100 with the package's own weights; 0: never)")
+           "(default: 32 with the package's own weights; 0: never)")
     a("--keep-weights", metavar="FILE", help="keep the weights that --adapt made")
 
 def _add_running(group):
