@@ -135,8 +135,8 @@ def sharpen(
     adapt : iterations of fine-tuning on the scene first; 0: none;
         None: 32 with the package's own weights, where the scene is large enough, else none
     keep_weights : path for the weights that `adapt` made
-    register : "auto": MS is moved to where PAN shows the same before it is sharpened, as far as that is sure, the bands of
-        each detector array together, and bands that are surely off by themselves; "array", "band"; "off"
+    register : "auto": MS is moved to where PAN shows the same before it is sharpened, as far as that is sure,
+        the bands of each detector array together, and bands that are surely off by themselves; "array", "band"; "off"
     grid : where the result of a registered pair lies: where "ms" lies, as that of a pair that was not moved,
         so that it can be laid over MS and compared with it; or exactly on "pan"
     consistent : True makes the result, made coarse again, the MS that was given; a number is another damping than .1;

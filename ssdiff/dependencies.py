@@ -41,6 +41,7 @@ def stage_modules(name:str,     # Of a stage
                   notebook:Path,# That it executes
                  ) -> list:     # Paths below the repository's root, in alphabetical order
     "The modules that decide what a stage makes."
+    name = name.removesuffix("_again")                                          # with further seeds, the same code
     cells = nbformat.read(notebook, as_version=4).cells
     source = "\n".join(c.source for c in cells if c.cell_type == "code")
     roots = imported(source) - LEFT_OUT[name] | _ALSO.get(name, set())

@@ -96,7 +96,7 @@ def trainer(
     train, valid = (images(results, sensor, split) for split in ("train", "valid"))
     known = dict(sensor=sensor, data=dataset_record(results, sensor)["train"]["sha256"], **fingerprint)
     places = dict(checkpoint=Path(results)/f"checkpoints/{sensor}/{name}.safetensors",
-                  log=Path(results)/f"training/{sensor}/{name}")
+                  log=Path(results)/f"training/{sensor}/{name}.tsv")
     watch = validation(valid, sensor, **sampling)
     return Trainer(net, loss, train, draw, validate=watch, fingerprint=known, **places, **options)
 

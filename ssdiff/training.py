@@ -21,6 +21,7 @@ from tqdm import tqdm
 from .batches import Resident, batch_indices, fits, strict, view
 from .checkpoints import interrupts, load_checkpoint, load_state_tensors, save_checkpoint
 from .checkpoints import state_tensors, why_not
+from .files import write_whole
 from .inputs import check_images, trusted
 from .replay import Graphs
 from .updates import LossModule, adamw, ema, lr_factor
@@ -55,7 +56,7 @@ class Trainer:
     checkpoint_every: int = 500
     validate: Callable = None       # net → dict of numbers, called on the averaged network every `validate_every`
     validate_every: int = 500
-    log: Path = None                # Folder for DVCLive's metrics and learning curves; None: no log
+    log: Path = None                # File for the learning curve, a TSV; None: it is not kept
     # What else shapes the run (data, stage parameters, what `turn` does), as JSON can hold it
     fingerprint: dict = field(default_factory=dict)
 
@@ -212,20 +213,14 @@ def _record(self:Trainer) -> dict:
     return row
 
 @patch
-def _live(self:Trainer):
-    "DVCLive in an empty folder."
-    if not (self.log and self.main): return nullcontext()
-    from dvclive import Live # where there is no log it need not be installed
-    return Live(str(self.log), save_dvc_exp=False, dvcyaml=None, report=None)
-
-def _log(live, *rows):
-    "Rows of the learning curve for DVCLive, if there is a log."
-    if live is None or not rows: return
-    for row in rows:
-        live.step = row["iteration"]
-        for k, v in row.items():
-            if k != "iteration": live.log_metric(k, v)
-    live.make_summary()
+def _log(self:Trainer):
+    "Write the learning curve, if it is to be kept."
+    if not (self.log and self.main): return
+    if not self.history: return Path(self.log).unlink(missing_ok=True)
+    columns = dict.fromkeys(k for row in self.history for k in row)
+    rows = [[str(row.get(k, "")) for k in columns] for row in self.history]
+    head = ["step" if k == "iteration" else k for k in columns]
+    write_whole(self.log, "".join("\t".join(row) + "\n" for row in [head, *rows]).encode())
 
 # %% ../nbs/5_training/05_training.ipynb #save
 _PROGRESS = "iteration", "total", "history", "seconds"
@@ -303,14 +298,14 @@ def _iterate(self:Trainer, stop, progress, asked):
                  disable=not (progress and self.main))
     self.halted = False
     self.net.train()
-    with self._live() as live, tqdm(range(self.iteration, stop), **shown) as bar:
-        _log(live, *self.history)
+    self._log()
+    with tqdm(range(self.iteration, stop), **shown) as bar:
         for i in bar:
             losses.append(self._update(self._rows(i), i))
             if self._due(i + 1, stop) or len(losses) == _UNSEEN or asked:
                 self.halted = self._look(torch.stack(losses) if len(losses) > 1 else losses[0], bool(asked))
                 self.iteration, losses = i + 1, []
-                self._after(live, bar, begin)
+                self._after(bar, begin)
             if self.halted: break
             yield i
         if self.iteration % self.checkpoint_every: self._save()
@@ -322,12 +317,12 @@ def _due(self:Trainer, done:int, stop:int) -> bool:
     return not self.alone or written or done == stop
 
 @patch
-def _after(self:Trainer, live, bar, begin):
+def _after(self:Trainer, bar, begin):
     "A row of the curve and a checkpoint, where it is time."
     if self.iteration % self.validate_every == 0 or self.iteration == self.iterations:
         row = self._record()
         bar.set_postfix({k: f"{v:.4g}" for k, v in row.items() if k != "iteration"})
-        _log(live, row)
+        self._log()
     self.seconds = time.perf_counter() - begin
     if self.iteration % self.checkpoint_every == 0: self._save()
 

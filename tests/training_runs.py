@@ -90,7 +90,7 @@ def killed(folder):
     reached = [run_and_kill(folder/"killed.safetensors", rng.uniform(0, 0.08)) for _ in range(4)]
     (folder/"reached").write_text(" ".join(map(str, reached)))
     for name in ("killed", "whole"):
-        places = dict(checkpoint=folder/f"{name}.safetensors", log=folder/f"log_{name}")
+        places = dict(checkpoint=folder/f"{name}.safetensors", log=folder/f"{name}.tsv")
         t = trainer(iterations=LONG, checkpoint_every=LONG, **places)
         made = outcome(t, t.fit(progress=False))
         save_file({k: v.contiguous() for k, v in made.items()}, folder/f"{name}.made")
