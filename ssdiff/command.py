@@ -246,7 +246,7 @@ def _add_running(group):
     a = group.add_argument
     a("--device", default="cpu", help="where a network runs: cpu (default), cuda, mps")
     a("--precision", metavar="TYPE",
-      help="of SSDiff's numbers: float32 or bfloat16 (default: bfloat16 for one step where the processor is fast in it)")
+      help="of SSDiff's numbers: float32 or bfloat16 (default: bfloat16 for one step where it is fast)")
     a("--window", type=int, metavar="N",
       help="side of the windows in PAN pixels; less memory if smaller, the same image")
     a("--batch", type=int, default=8, metavar="N", help="patches that a network gets at once (default 8)")

@@ -92,7 +92,7 @@ def _as_delivered(seed, s, camera, rng, size, delivery, full) -> dict:
     "gt, ms and pan of a pair as delivered: the simulator's truth, or the delivered MS as the truth of a reduced pair."
     pair = acquire(draw_scene(seed, size//4 if full else size), s, rng, delivery, camera)
     if full: return pair
-    centre = np.full((s.n_bands, 2), rng.uniform(delivery.phase, 2.))  # as delivered, as the protocol has it, or between
+    centre = np.full((s.n_bands, 2), rng.uniform(delivery.phase, 2.))  # as delivered, as in the protocol, or between
     return dict(gt=pair["ms"], ms=sample_ms(pair["ms"], s, centre), pan=bicubic_reduce(pair["pan"].astype(float)))
 
 # %% ../nbs/5_training/08_robust.ipynb #19012
