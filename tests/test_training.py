@@ -111,6 +111,6 @@ def test_half_precision_is_near():
 
 
 def test_a_batch_that_cannot_be_shared(monkeypatch):
-    monkeypatch.setattr("ssdiff.training.Accelerator.num_processes", 3)
+    monkeypatch.setattr("ssdiff.iteration.Accelerator.num_processes", 3)
     with pytest.raises(ValueError, match="batch = 4 cannot be shared equally by 3 processes"):
         trainer().fit(progress=False)

@@ -11,7 +11,8 @@ from ssdiff.diffusion import Diffusion
 from ssdiff.inputs import toy_batch
 from ssdiff.lbaf import phase, phase_at
 from ssdiff.network import SSDiff
-from ssdiff.training import DivergedError, Trainer
+from ssdiff.iteration import DivergedError
+from ssdiff.training import Trainer
 from ssdiff.batches import deterministic
 from ssdiff.checkpoints import load_checkpoint
 
