@@ -6,8 +6,8 @@
 __all__ = ['SensorName', 'SensorOrOther', 'Name', 'Count', 'Patch', 'Mode', 'Seeds', 'SamplerName', 'Trial', 'GROUPS', 'STANDING',
            'BASE', 'METHODS', 'PROFILES', 'Group', 'Finetuned', 'Dataset', 'Again', 'Prepare', 'Training', 'Diffused',
            'Pretrain', 'Finetune', 'Ablate', 'Sampling', 'RecipeChange', 'Baseline', 'Compared', 'Form', 'Evaluate',
-           'Figures', 'Package', 'Choices', 'Sampler', 'Steps', 'Parts', 'ParamsError', 'check_params', 'read_params',
-           'get_group']
+           'Figures', 'Package', 'Choices', 'Sampler', 'Steps', 'Delivered', 'Parts', 'ParamsError', 'check_params',
+           'read_params', 'get_group']
 
 # %% ../nbs/7_study/01_params.ipynb #params-2
 import re
@@ -47,7 +47,8 @@ class Finetuned(Group):
 
 class Dataset(Group):
     "Where the images come from, and what is made of them."
-    source: Literal["simulated", "pancollection"] # "pancollection": the real files, unrenamed, in data/pancollection
+    # "pancollection": the real files, unrenamed, in data/pancollection; "-mat": its tests from the .mat files there
+    source: Literal["simulated", "pancollection", "pancollection-mat"]
     images: list[SensorName]                      # Whose images are prepared
     sensors: list[SensorName]                     # Whose networks are trained
     finetune: dict[Name, Finetuned]               # "WV3-alternating": …; Table 6 compares the three modes on WV3
@@ -255,6 +256,15 @@ class Steps(Group):
     samples: list[Annotated[int, Field(ge=1, le=1000)]] = Field(min_length=1) # Of how many samples the mean is tried
     sample_steps: int = Field(ge=1, le=1000)      # Steps of each of them
 
+class Delivered(Group):
+    "The full-resolution benchmark with a truth."
+    seed: NonNegativeInt
+    threads: PositiveInt
+    workers: PositiveInt
+    pairs: PositiveInt
+    size: int = Field(ge=24, multiple_of=8)       # Side of the MS; PAN's is a multiple of the indices' block, 32
+    steps: int = Field(ge=1, le=1000)             # Of diffusion models
+
 class Parts(Group):
     "What each part of a trained network does."
     threads: PositiveInt
@@ -265,7 +275,7 @@ class Parts(Group):
 
 # %% ../nbs/7_study/01_params.ipynb #9db1a3b1
 GROUPS = dict(prepare=Prepare, pretrain=Pretrain, finetune=Finetune, ablate=Ablate, baseline=Baseline,
-              evaluate=Evaluate, figures=Figures, steps=Steps, parts=Parts)
+              evaluate=Evaluate, figures=Figures, steps=Steps, parts=Parts, delivered=Delivered)
 STANDING = dict(again=Again, dataset=Dataset, package=Package, choices=Choices) # The same in every profile
 BASE, METHODS = "base", "methods"       # What a profile leaves open; the compared networks
 PROFILES = tuple(Compared.model_fields)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
-from .agreement import compare, LEVEL
+from .agreement import compare, LEVEL, same_images
 from .baselines import entries
 
 # %% ../nbs/7_study/09_reporting.ipynb #rep-06
@@ -310,6 +310,7 @@ def markdown_page(
     table:Table,
     numbers:pd.DataFrame,# As `make_table` returns them
     source:str,          # What ours were measured on, for the heading
+    more:str="",         # What else to say below
 ) -> str:
     "A table as Markdown: heading, reduced and full resolution, and what is to be said about it."
     blocks = {"Reduced resolution": [*table.reduced, *table.costs], "Full resolution": list(table.full)}
@@ -320,7 +321,7 @@ def markdown_page(
             text += f"\n{title}:\n\n{to_markdown(show_table(table, numbers, columns))}"
     tau = ", ".join(f"{k} {v:.2f}" for k, v in rank_correlations(numbers).items())
     tau = tau and f"Rank correlation with the paper's order (Kendall's τ): {tau}."
-    below = [_spread(numbers), *(counts(table, numbers, end) for end in table.against), tau, table.note]
+    below = [_spread(numbers), *(counts(table, numbers, end) for end in table.against), tau, table.note, more]
     return text + "\n" + "\n\n".join(filter(None, below)) + "\n"
 
 def _heading(table, source):
@@ -419,5 +420,8 @@ def write_tables(
 def _paper_table(table, results, book, source):
     "Numbers and page of one of the paper's tables; None where no row has been scored."
     costs = read_costs(results/f"costs/{table.trained or table.sensor}")
-    numbers = make_table(table, read_scores(results/f"scores/{table.sensor}"), book, costs)
-    return None if numbers.empty else (numbers, markdown_page(table, numbers, source))
+    scores = read_scores(results/f"scores/{table.sensor}")
+    numbers = make_table(table, scores, book, costs)
+    told = source == "PanCollection" and table.full and "EXP" in scores
+    known = same_images(table.sensor, scores["EXP"]) if told else ""
+    return None if numbers.empty else (numbers, markdown_page(table, numbers, source, known))

@@ -14,18 +14,17 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
-from .canvas import power_noise
+from .delivery import acquire, bend, colour_texture, Delivery
 from .diffusion import Diffusion, in_units
 from .instrument import digitise, radiance, sample_ms, sample_pan, SECOND_ARRAY
-from .painting import draw_scene
+from .painting import draw_scene, Ground
 from .pancollection import create_file
-from .resampling import upsample23, wald
+from .resampling import bicubic_reduce, upsample23, wald
 from .scenes import run_many
 from .sensors import Band, get_sensor, Sensor
 
 # %% auto #0
-__all__ = ['FAMILIES', 'vary_sensor', 'bend', 'colour_texture', 'vary_centres', 'varied_scene', 'write_scenes', 'VariedScenes',
-           'vary_batch', 'varied_draw']
+__all__ = ['FAMILIES', 'vary_sensor', 'vary_centres', 'varied_scene', 'write_scenes', 'VariedScenes', 'vary_batch', 'varied_draw']
 
 # %% ../nbs/5_training/08_robust.ipynb #19005
 # sensors that share a set of weights: their bands mean the same
@@ -50,30 +49,6 @@ def _move(b, rng, low, high):
     high = min(max(b.high + rng.normal(0, high), low + 15), 1060.)
     return Band(b.name, (low + high)/2, low, high)
 
-# %% ../nbs/5_training/08_robust.ipynb #19008a
-def bend(
-    x:np.ndarray,            # (H, W) on the PAN grid
-    rng:np.random.Generator, # Source of chance
-    amount:float,            # Standard deviation in pixels
-) -> np.ndarray:             # (H, W)
-    "Content moved by a smooth random field."
-    n = len(x)
-    moved = [np.arange(n).reshape(shape) + amount*power_noise(rng, n, 1.4) for shape in ((-1, 1), (1, -1))]
-    return ndimage.map_coordinates(x, moved, order=1, mode="nearest")
-
-
-def colour_texture(
-    x:np.ndarray,            # (bands + 1, H, W), PAN last
-    rng:np.random.Generator, # Source of chance
-    amount:float,            # Relative standard deviation in a band
-) -> np.ndarray:             # The same shape
-    "Fine texture with shares by band, smooth along the wavelength and zero on average, and another share for PAN."
-    share = np.cumsum(rng.standard_normal((len(x) - 1, 3)), 0)
-    share = (share - share.mean(0)) / max(share.std(), 1e-6)
-    share = np.concatenate([share, rng.standard_normal((1, 3))]) * amount / 3**.5
-    field = np.stack([power_noise(rng, x.shape[-1], .7) for _ in range(3)])
-    return x * np.maximum(1 + np.tensordot(share.astype(np.float32), field, 1), .3)
-
 # %% ../nbs/5_training/08_robust.ipynb #19008
 def vary_centres(
     sensor:str|Sensor,       # Name or sensor
@@ -88,18 +63,37 @@ def vary_centres(
 def varied_scene(
     seed:int,                # Decides everything
     sensors:tuple[str, ...], # One of them is drawn
-    size:int=128,            # Side of the scene's MS, which becomes the truth
+    size:int=128,            # Side of the truth
+    deliveries:dict[str, Delivery]|None=None, # Of each sensor; None: nothing of `ssdiff.delivery`
+    full:float=0.,           # With `deliveries`: share of scenes at full resolution, where the truth is the simulator's
 ) -> dict[str, np.ndarray]:    # gt, ms, lms, pan: float16 shares of the full scale
-    "A scene that a camera like one of `sensors` saw, reduced by Wald's protocol."
+    "A scene that a camera like one of `sensors` saw, reduced by Wald's protocol or, by `full`, as delivered."
     rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
     s = get_sensor(str(rng.choice(sensors)))
-    camera, wells = vary_sensor(s, rng), 150_000 * float(np.exp(rng.uniform(np.log(.2), np.log(2))))
-    x = colour_texture(radiance(draw_scene(seed, size), camera), rng, .03 * float(np.exp(rng.normal(0, .5))))
-    gt = digitise(sample_ms(x[:-1], camera, vary_centres(s, rng)), rng, s.full_scale, wells)
-    pan = digitise(sample_pan(bend(x[-1], rng, .6 * rng.exponential()), camera), rng, s.full_scale, wells)[None]
-    ms, lr = wald(gt, pan, s)
-    images = dict(gt=gt, ms=ms, lms=upsample23(ms), pan=lr)
+    camera = vary_sensor(s, rng)
+    if deliveries: images = _as_delivered(seed, s, camera, rng, size, deliveries[s.name], rng.random() < full)
+    else:
+        gt, pan = _as_varied(draw_scene(seed, size), s, camera, rng)
+        ms, lr = wald(gt, pan, s)
+        images = dict(gt=gt, ms=ms, pan=lr)
+    images = dict(gt=images["gt"], ms=images["ms"], lms=upsample23(images["ms"]), pan=images["pan"])
     return {k: (v / s.full_scale).astype(np.float16) for k, v in images.items()}
+
+
+def _as_varied(scene:Ground, s:Sensor, camera:Sensor, rng) -> tuple:
+    "MS and PAN of a scene, as this page tells it."
+    wells = 150_000 * float(np.exp(rng.uniform(np.log(.2), np.log(2))))
+    x = colour_texture(radiance(scene, camera), rng, .03 * float(np.exp(rng.normal(0, .5))))
+    ms = digitise(sample_ms(x[:-1], camera, vary_centres(s, rng)), rng, s.full_scale, wells)
+    return ms, digitise(sample_pan(bend(x[-1], rng, .6 * rng.exponential()), camera), rng, s.full_scale, wells)[None]
+
+
+def _as_delivered(seed, s, camera, rng, size, delivery, full) -> dict:
+    "gt, ms and pan of a pair as delivered: the simulator's truth, or the delivered MS as the truth of a reduced pair."
+    pair = acquire(draw_scene(seed, size//4 if full else size), s, rng, delivery, camera)
+    if full: return pair
+    centre = np.full((s.n_bands, 2), rng.uniform(delivery.phase, 2.))  # as delivered, as in the protocol, or between
+    return dict(gt=pair["ms"], ms=sample_ms(pair["ms"], s, centre), pan=bicubic_reduce(pair["pan"].astype(float)))
 
 # %% ../nbs/5_training/08_robust.ipynb #19012
 def write_scenes(
@@ -109,11 +103,13 @@ def write_scenes(
     size:int=128,        # As `varied_scene`
     workers:int=2,       # Processes; the bytes do not depend on it
     progress:bool=True,  # Show how far it is
+    deliveries:dict[str, Delivery]|None=None, # As `varied_scene`, and so is
+    full:float=0.,
 ) -> Path:
     "Simulate varied scenes into a file."
     n, truth = len(seeds), (bands, size, size)
     shape = dict(gt=truth, ms=(bands, size//4, size//4), lms=truth, pan=(1, size, size))
-    scene_of = partial(varied_scene, sensors=FAMILIES[bands], size=size)
+    scene_of = partial(varied_scene, sensors=FAMILIES[bands], size=size, deliveries=deliveries, full=full)
     scenes = run_many(scene_of, seeds, workers, progress, f"scenes of {bands} bands")
     with create_file(path, {k: (n, *v) for k, v in shape.items()}, dict.fromkeys(shape, "float16")) as f:
         for i, scene in enumerate(scenes):
