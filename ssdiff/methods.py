@@ -66,7 +66,8 @@ class NetworkMethod:
     "SSDiff, or one of the networks that it is compared with; made by `network_method`."
     net:torch.nn.Module
     sensor:Sensor
-    sampling:dict=field(default_factory=dict) # Of a diffusion model: steps, sampler, eta, spacing, seed; of SSDiff also precision
+    # Of a diffusion model: steps, sampler, eta, spacing, seed; of SSDiff also precision
+    sampling:dict=field(default_factory=dict)
     batch:int=8     # Patches at once, in a scene
     units:dict=None # Of a scene, see `Diffusion.units`
     window, margin, learned = 512, SCHEMES["EXP"].applying, True
