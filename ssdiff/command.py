@@ -149,7 +149,7 @@ def sharpen(
     scheduler : address of a Dask scheduler, for files
     progress : whether to show progress bars
     precision : of SSDiff's estimates, "float32" or "bfloat16"; None: bfloat16 for a single step on a processor
-        that is fast in it, which changes SAM and ERGAS by 0.1 % or so, else float32
+        that is fast in it, which changes SAM and ERGAS by less than 0.2 %, else float32
 
     Returns
     -------
