@@ -100,6 +100,7 @@ class Outcome:
     hqnr:float     # Mean over some windows; None where there is none that is complete and not flat
     windows:int    # How many these are
     notes:list = field(default_factory=list) # What had to be done to the inputs, and what else there is to know
+    method:str = "" # What sharpened it
 
 # %% ../nbs/8_sharpen/11_writing.ipynb #writing-12
 def _round(scene, window) -> int:
@@ -174,4 +175,5 @@ def sharpen_files(scene:GeoScene,
             scores = sample_quality(scene, partial(_read_back, parts[0], scene), sensor)
             notes = [*scene.notes, *publish()]
         hqnr = float(np.mean(scores)) if scores else None
-        return Outcome(scene.inner.h*scene.inner.w, time.perf_counter() - begin, hqnr, len(scores), notes)
+        seconds = time.perf_counter() - begin
+        return Outcome(scene.inner.h*scene.inner.w, seconds, hqnr, len(scores), notes, method.label)

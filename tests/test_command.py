@@ -1,6 +1,8 @@
 """The command: what it says, what it returns, and that bad input touches nothing."""
+import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -114,7 +116,8 @@ sys.exit(code)
     ("pan.tif ms.tif old.tif --sensor QB", 2, "choose another name, or allow overwriting it (--overwrite)\n"),
     ("pan.tif ms.tif out.tif --sensor QB --keep-weights k.safetensors", 2,
      ": --keep-weights keeps what adapt makes; say for how many iterations (--adapt …)\n"),
-    ("pan.tif ms.tif out.tif --sensor QB --uncertainty u.tif", 2, "needs at least two samples (--samples …)\n")])
+    ("pan.tif ms.tif out.tif --sensor QB --uncertainty u.tif", 2, "needs at least two samples (--samples …)\n"),
+    ("--example pan.tif", 2, "pan.tif is a file; name a folder\n")])
 def test_what_can_be_said_at_once_is_said_before_anything_slow_is_imported(folder, line, code, message):
     done = subprocess.run([sys.executable, "-c", QUICK, *line.split()], capture_output=True, text=True)
     assert done.returncode == code and message in done.stdout + done.stderr, done
@@ -193,3 +196,22 @@ def test_ctrl_c_leaves_nothing(folder):
     error = process.communicate()[1]
     assert process.returncode == 130 and error == "ssdiff-sharpen: interrupted; nothing was written\n"
     assert state(folder) == before
+
+
+def test_an_example_needs_nothing_else_and_can_be_sharpened(folder, capsys):
+    assert main(["--example", "an example"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and said.out.splitlines()[1].startswith("now run: ssdiff-sharpen ")
+    line = shlex.split(said.out.splitlines()[1])[3:]
+    assert main([*line, "--method", "EXP", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["out"] == "an example/OUT.tif" and said["method"] == "EXP" and said["pixels"] == 256*256
+    assert 0 < said["hqnr"] <= 1 and said["hqnr_windows"] == 1 and said["seconds"] > 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_shell_completes_options_and_their_values(capsys, shell):
+    assert main(["--completion", shell]) == 0
+    script = capsys.readouterr().out
+    for word in ("--uncertainty", "WV3", "MTF-GLP-FS", "FusionNet", "ddpm"): assert word in script
+    if shell == "bash": assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
