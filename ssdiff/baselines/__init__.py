@@ -6,8 +6,6 @@
 __all__ = ['load', 'create', 'entries', 'load_published', 'names', 'recipe', 'save']
 
 # %% ../../nbs/6_compared/12_baselines.ipynb #30002
-from importlib.resources import files
-from pathlib import Path
 from .. import network
 from . import core
 from .core import create, entries, names, recipe, save
@@ -18,17 +16,9 @@ from ..published import load_published
 _all_ = ["create", "entries", "load_published", "names", "recipe", "save"]
 
 # %% ../../nbs/6_compared/12_baselines.ipynb #30021
-def _packaged(name) -> Path:
-    "The file of that name that comes with the package, or None."
-    folder = Path(str(files("ssdiff")))/"weights"
-    return next((p for p in folder.glob("*.safetensors") if p.stem == str(name)), None)
-
-def load(path, # A file of weights that this project wrote, or the name of the package's own: "4bands", "8bands"
+def load(path, # A file of weights that this project wrote
          device="cpu", # Where the network should live
         ): # SSDiff or a `Baseline`, in evaluation mode; `.meta` holds the header
     "Rebuild any network of the study from its file. One error names what is wrong with it; nothing is unpickled"
-    own = _packaged(path)
-    kind = read_weights(own or path)[1].get("network", "SSDiff")
-    net = (network.load if kind == "SSDiff" else core.load_baseline)(own or path, device)
-    if own: net.meta["card"] = (own.parent/"README.md").read_text(encoding="utf-8")
-    return net
+    kind = read_weights(path)[1].get("network", "SSDiff")
+    return (network.load if kind == "SSDiff" else core.load_baseline)(path, device)
