@@ -28,7 +28,8 @@ LEFT_OUT = dict(
     choices=_TRAINING | {"evaluation", "q_indices", "reporting"},
     evaluate=_SCORING, generalize=_SCORING,
     steps=_SCORING | {"classical"}, parts=_SCORING | {"classical", "evaluation"},
-    tables=_AROUND | {"batches", "classical", "evaluation", "methods"}, # the last three make what the page shows alone
+    # In `tables` the networks that are compared show in the scores; the last three make what the page shows alone
+    tables=_AROUND | {"batches", "baselines", "classical", "evaluation", "methods"},
     figures=_SCORING | {"network", "diffusion", "schedules", "baselines", "classical", "evaluation", "methods"},
 )
 _TRAINER = {"training", "validation"}                                        # they come by way of `study`

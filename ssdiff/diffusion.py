@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
-from .inputs import check_images, check_kinds, whole_number
+from .inputs import check_images, check_kinds, is_trusted, trusted, whole_number
 from .place_noise import _signed, gaussian
 from .samplers import get_sampler
 from .schedules import SCHEDULES, spaced
@@ -41,6 +41,7 @@ class Diffusion:
         self.steps, self.schedule, self.scale = whole_number(steps, "steps", 1), schedule, float(scale)
         self.beta = SCHEDULES[schedule](self.steps)
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)
+        self._tables = {} # alpha_bar where it is needed; a GPU would wait for it at every use
 
     def __repr__(self):
         more = f", normalise={self.normalise}" if self.normalise else ""
@@ -52,7 +53,13 @@ class Diffusion:
 
     def _t(self, t, n, device):
         "t for the network: always on the scale 0-1000"
-        return torch.as_tensor(t, device=device).float().mul(1000 / self.steps).expand(n)
+        t = t.to(device).float() if isinstance(t, Tensor) else torch.full((n,), float(t), device=device)
+        return t.mul(1000 / self.steps).expand(n)
+
+    def _alpha_bar(self, device):
+        "alpha_bar on a device, float64"
+        if device not in self._tables: self._tables[device] = self.alpha_bar.to(device)
+        return self._tables[device]
 
 # %% ../nbs/3_diffusion/06_diffusion.ipynb #07042
 @patch
@@ -62,26 +69,33 @@ def q_sample(self:Diffusion,
              noise:Tensor=None, # Standard normal, shape of x0; None: drawn
             ) -> Tensor: # x_t
     "Draw x_t given x_0 in closed form (eq. 2)"
-    t = torch.as_tensor(t).cpu()
-    if t.is_floating_point() or t.dtype == torch.bool or (t < 0).any() or (t >= self.steps).any():
+    t = torch.as_tensor(t)
+    if not t.is_cuda: t = t.cpu()
+    if t.is_floating_point() or t.dtype == torch.bool or not (is_trusted() or self._has(t)):
         raise ValueError(f"t must be integer steps from 0 to {self.steps - 1}, found {t.tolist()}")
     if t.ndim and t.shape != (len(x0),):
         raise ValueError(f"t must be one step or one for each of {len(x0)} images, found shape {tuple(t.shape)}")
     if noise is None: noise = torch.randn_like(x0)
-    ab = self.alpha_bar[t].view(-1, 1, 1, 1)
+    ab = self._alpha_bar(t.device)[t].view(-1, 1, 1, 1)
     return ab.sqrt().to(x0) * x0 + (1 - ab).sqrt().to(x0) * noise  # eq. 2
+
+@patch
+def _has(self:Diffusion, t):
+    "Whether all these steps are steps of this diffusion"
+    return bool(((t >= 0) & (t < self.steps)).all())
 
 # %% ../nbs/3_diffusion/06_diffusion.ipynb #07046a
 @patch
 def draw(self:Diffusion,
          batch:dict, # gt tells the shape
-         generator:torch.Generator=None, # On the CPU
+         generator:torch.Generator=None, # Draws where it is: on the CPU, or on a GPU
          t_final:float=0.0, # Probability of t = T-1 instead of a uniform step; 0 is the paper
-        ) -> dict: # t: integer steps (N,); noise: standard normal, shape of gt; both on the CPU
+        ) -> dict: # t: integer steps (N,); noise: standard normal, shape of gt; both where the generator is
     "What the loss leaves to chance (lines 3 and 4 of Algorithm 1), one row for each image"
-    t = torch.randint(self.steps, batch["gt"].shape[:1], generator=generator)
-    if t_final: t[torch.rand(len(t), generator=generator) < t_final] = self.steps - 1
-    return dict(t=t, noise=torch.randn(batch["gt"].shape, generator=generator))
+    how = dict(generator=generator, device=generator.device if generator else "cpu")
+    t = torch.randint(self.steps, batch["gt"].shape[:1], **how)
+    if t_final: t.masked_fill_(torch.rand(len(t), **how) < t_final, self.steps - 1)
+    return dict(t=t, noise=torch.randn(batch["gt"].shape, **how))
 
 @patch
 def _given(self:Diffusion, batch, t, noise, generator, t_final):
@@ -97,7 +111,7 @@ def loss(self:Diffusion,
          batch:dict, # gt, ms, lms, pan as the data set gives them; t and noise if they are drawn already
          t:Tensor=None, # Steps (N,); None: the batch's own, or drawn
          noise:Tensor=None, # Standard normal, shape of gt; None: the batch's own, or drawn
-         generator:torch.Generator=None, # For t and noise, on the CPU
+         generator:torch.Generator=None, # For t and noise
          t_final:float=0.0, # Probability of t = T-1 instead of a uniform step; 0 is the paper
         ) -> Tensor: # Scalar, in units of residual/scale
     "Mean absolute error of the estimated residual (eq. 7, lines 3-5 of Algorithm 1)"
@@ -163,7 +177,8 @@ def from_units(x:Tensor, # (N, C, H, W)
 def _estimate(self:Diffusion, net, c, t):
     "The network's estimate with lms + x0 clamped to the limits, still a residual divided by the scale"
     lms = c["lms"]
-    x0 = net(self.seen(c["x_t"]), self._t(t, len(lms), lms.device), c["pan"], lms, c["ms"])
+    with trusted(lms.is_cuda): # `sample` has looked at the images, and will look at the result
+        x0 = net(self.seen(c["x_t"]), self._t(t, len(lms), lms.device), c["pan"], lms, c["ms"])
     return ((lms + self.scale * x0).clamp(*self.limits) - lms) / self.scale
 
 def _noise(seed, draw, like, places):
@@ -172,7 +187,8 @@ def _noise(seed, draw, like, places):
     index, top, left = places[:, 0], places[:, 1:2], places[:, 2:]
     row, col = torch.arange(h, device=like.device), torch.arange(w, device=like.device)
     out = torch.empty_like(like, memory_format=torch.contiguous_format)
-    for r in row.split(64): out[:, :, r] = gaussian(seed, index, draw, bands, top + r, left + col).to(like.dtype)
+    for r in row.split(1024 if like.is_cuda else 64):
+        out[:, :, r] = gaussian(seed, index, draw, bands, top + r, left + col).to(like.dtype)
     return out
 
 def _which(index, n):
@@ -193,12 +209,28 @@ def _fitting(net, images, window, overlap, blend, batch, callback):
     overlap = usual_overlap(window) if overlap is None else overlap
     if blend not in ("step", "run"): raise ValueError(f"blend {blend!r} is unknown; choose step or run")
     if blend == "run" and callback: raise ValueError("callback sees whole images; it needs blend='step'")
-    if batch is None: batch = max(4 * 64**2 // window**2, 1)
+    if batch is None: batch = _usual_batch(window, images["lms"])
     if not batch >= 1: raise ValueError(f"batch must be at least 1, found {batch}")
     if window % 4 or overlap % 4 or not 0 <= overlap <= window // 2:
         found = f"{window} and {overlap}"
         raise ValueError(f"window and overlap must be multiples of 4, overlap at most half; found {found}")
     return window, overlap, batch
+
+def _usual_batch(window, like):
+    "The pixels of four windows of 64x64; on a GPU, which they would not fill, of 64, or of as many as it has room for"
+    if not like.is_cuda: return max(4 * 64**2 // window**2, 1)
+    room = torch.cuda.mem_get_info(like.device)[0] // 2
+    batch = max(64 * 64**2 // window**2, 1)
+    while batch > 1 and batch * window**2 * _BYTES > room: batch //= 2
+    return batch
+
+_BYTES = 16 * 1024 # that an estimate needs for a pixel at most; not measured, on the safe side
+
+def _finite(x):
+    "x; on a GPU, where no estimate was looked at, one ValueError if it holds anything but numbers"
+    if x.is_cuda and not x.isfinite().all():
+        raise ValueError("x_t holds NaN or infinite values; mask or fill them first")
+    return x
 
 # %% ../nbs/3_diffusion/06_diffusion.ipynb #07051
 @patch
@@ -219,7 +251,7 @@ def sample(self:Diffusion,
            window:int=None, # Side of the windows; None: net.window, or 64
            overlap:int=None, # Overlap of the windows; None: `usual_overlap`
            blend:str="step", # Blend windows at every "step", or once a "run" is over
-           batch:int=None, # Windows the network gets at once, at a cost of memory; None: the pixels of four of 64x64
+           batch:int=None, # Windows the network gets at once; None: the pixels of 4 of 64x64, on a GPU of 64
            units:dict=None, # What `units` says of the whole scene that the images were cut from; None: of these images
            spacing:str="even", # In what the steps are evenly spaced, see `spaced`
           ) -> Tensor: # (N, B, H, W) in [0, 1]
@@ -235,10 +267,11 @@ def sample(self:Diffusion,
         units = units or self.units(pan, ms)
         images, back = in_units(images, units), partial(from_units, units=units["lms"])
     lms = images["lms"]
+    index, corner = index.to(lms.device), torch.tensor(origin).to(lms.device)
 
     def run(c, places, estimate, watch=lambda *a: None):
         "One whole run over the images c that lie at places"
-        where = torch.cat([index[places[:, :1]], places[:, 1:] + torch.tensor(origin)], 1)
+        where = torch.cat([index[places[:, :1]], places[:, 1:] + corner], 1)
         draw = lambda k: _noise(seed, k, c["lms"], where)
         return run_back(estimate, draw, self.alpha_bar, times, watch)
 
@@ -255,8 +288,9 @@ def sample(self:Diffusion,
             def whole(x, t):
                 part = lambda c, places: self._estimate(net, c, t)
                 return blend_windows(part, {**images, "x_t": x}, window, overlap, batch)
-            residual = run(images, torch.tensor([(i, 0, 0) for i in range(len(lms))]), whole, watch)
-    return back(lms + self.scale * residual).clamp(0, 1)
+            places = torch.tensor([(i, 0, 0) for i in range(len(lms))]).to(lms.device)
+            residual = run(images, places, whole, watch)
+    return _finite(back(lms + self.scale * residual).clamp(0, 1))
 
 # %% ../nbs/3_diffusion/06_diffusion.ipynb #07060
 def frequencies(image:Tensor, # (..., H, W)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 from .agreement import compare, LEVEL
+from .baselines import entries
 
 # %% ../nbs/7_study/09_reporting.ipynb #rep-06
 IDEAL = dict(SAM=0, ERGAS=0, Q2n=1, SCC=1, D_lambda_K=0, D_s=0, HQNR=1, QNR=1)
@@ -25,7 +26,7 @@ COSTS = dict(parameters="params", seconds=None, minutes=None)   # seconds per im
 @dataclass(frozen=True)
 class Table:
     "One table of the paper: its rows, its columns, and the row that the others are compared with."
-    number:int                                    # As the paper counts
+    number:int                                    # As the paper counts; None: it has no such table
     sensor:str                                    # Whose test images
     title:str
     rows:dict                                     # Row in the paper's file → our method, in the paper's order
@@ -42,18 +43,17 @@ class Table:
 
     @property
     def against(self) -> dict:
-        "Ending of the columns p and agreement → the row that they compare with."
+        "Ending of the columns p and agreement → the row that they compare with; none without the paper's order."
+        if self.number is None: return {}
         second = {"_also": self.also} if self.also else {}
         return {"": self.reference, **second}
 
 # %% ../nbs/7_study/09_reporting.ipynb #rep-09
 _CLASSICAL = ["BDSD-PC", "MTF-GLP-FS", "BT-H"]
-_NETWORKS = ["PNN", "DiCNN", "MSDCNN", "FusionNet", "CTINN", "LAGConv", "MMNet", "DCFNet"]
 
 def _same(*names): return {n: n for n in names}
 
-_ALL = dict(rows=_same(*_CLASSICAL, *_NETWORKS, "PanDiff", "SSDiff"), reference="SSDiff", costs=COSTS)
-_GENERALIZED = dict(rows=_same(*_CLASSICAL, *_NETWORKS, "SSDiff"), reference="SSDiff", costs=COSTS)
+_ALL = dict(rows=_same(*_CLASSICAL, *entries(), "SSDiff"), reference="SSDiff", costs=COSTS)
 _MODES = {
     "finetune spatial=0 spectral=0": "SSDiff-pretrained",
     "finetune spatial=1 spectral=0": "SSDiff-spatial",
@@ -79,14 +79,13 @@ TABLES = dict(
         4, "WV3", "FMIM", {"without FMIM": "V5-noFMIM", "with FMIM": "V5"}, "with FMIM",
         note="In the paper Q2n is better without FMIM, while its text reports a gain."),
     table5=Table(
-        5, "WV2", "networks trained on WV3, applied to WV2", **_GENERALIZED, trained="WV3",
+        5, "WV2", "networks trained on WV3, applied to WV2", **_ALL, trained="WV3",
         note="The classical methods are not in the paper's table."),
     table6=Table(
         6, "WV3", "modes of fine-tuning (L-BAF)", _MODES, "finetune spatial=1 spectral=1",
         also="finetune spatial=0 spectral=0",
         note="In the paper SAM is best for the spectral branch alone."))
-LABELS = {
-    "PanDiff": "PanDiff (re-implementation)",    # its authors published no code, so every table says so
+LABELS = {n: network.label for n, network in entries().items()} | {
     "without FMIM": "V5 without FMIM",
     "with FMIM": "V5 with FMIM",
     "finetune spatial=0 spectral=0": "no fine-tuning",
@@ -284,9 +283,7 @@ def markdown_page(
 ) -> str:
     "A table as Markdown: heading, reduced and full resolution, and what is to be said about it."
     blocks = {"Reduced resolution": [*table.reduced, *table.costs], "Full resolution": list(table.full)}
-    caution = "" if source == "PanCollection" else " (compare orders, not digits)"
-    text = (f"**Table {table.number}, {table.sensor}: {table.title}.** "
-            f"Ours on {source}, the paper's on PanCollection{caution}; "
+    text = (f"{_heading(table, source)}; "
             "mean ± standard deviation over the test images, best bold, second underlined.\n")
     for title, columns in blocks.items():
         if numbers.loc[numbers["metric"].isin(columns), "mean"].notna().any():
@@ -295,6 +292,13 @@ def markdown_page(
     tau = tau and f"Rank correlation with the paper's order (Kendall's τ): {tau}."
     below = [*(counts(table, numbers, end) for end in table.against), tau, table.note]
     return text + "\n" + "\n\n".join(filter(None, below)) + "\n"
+
+def _heading(table, source):
+    "What a table is, and what was measured where."
+    if table.number is None: return f"**{table.sensor}: {table.title}.** On {source}"
+    caution = "" if source == "PanCollection" else " (compare orders, not digits)"
+    return (f"**Table {table.number}, {table.sensor}: {table.title}.** "
+            f"Ours on {source}, the paper's on PanCollection{caution}")
 
 # %% ../nbs/7_study/09_reporting.ipynb #rep-47
 FURTHER = {}                 # Name → function of the results' folder

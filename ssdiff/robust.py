@@ -142,19 +142,20 @@ class VariedScenes(Dataset):
 # %% ../nbs/5_training/07_robust.ipynb #19015
 def vary_batch(
     batch:dict,                # gt, ms, lms, pan in the units of `Diffusion(normalise=…)`
-    generator:torch.Generator, # On the CPU
+    generator:torch.Generator, # Where the batch is
     diffusion:Diffusion,       # For its `units`
     amount:float=1.,           # Strength, 0…1; 0 changes nothing
 ) -> dict:                     # The same keys
     "Patches as another sensor would have delivered them, of another place."
-    normal = lambda *shape: amount * torch.randn(len(batch["gt"]), *shape, generator=generator)
+    n, how = len(batch["gt"]), dict(generator=generator, device=generator.device)
+    normal = lambda *shape: amount * torch.randn(n, *shape, **how)
 
     def share(none):
-        drawn = torch.rand(len(batch["gt"]), 1, 1, 1, generator=generator)
+        drawn = torch.rand(n, 1, 1, 1, **how)
         return amount * ((1 + none) * drawn - none).clamp(min=0)
 
     batch = _other_responses(batch, normal)
-    batch = _other_grounds(batch, share(.5), float(torch.rand((), generator=generator)))
+    batch = _other_grounds(batch, share(.5), torch.rand((), **how))
     batch = _other_scenes(batch, diffusion, share(1.))
     return _other_contrasts(batch, normal)
 
@@ -172,11 +173,25 @@ def _other_responses(batch, normal):
 
 def _other_grounds(batch, share, size):
     "Less of what is larger than 2.5 to 10 PAN pixels: as if things were smaller. `share` and `size` lie in 0…1."
+    on_gpu = share.is_cuda
+    size = size if on_gpu else float(size)
+
     def larger(k, x):
         reach = 2.5 * 4**size / (4 if k == "ms" else 1)
+        if on_gpu: return _blurred(x, reach)
         return torch.from_numpy(ndimage.gaussian_filter(x.numpy(), (0, 0, reach, reach), mode="nearest", truncate=3))
 
     return {k: x - share * larger(k, x) for k, x in batch.items()}
+
+
+def _blurred(x, reach, most=30):
+    "The same filter for a GPU, which is not asked how long it is: always 61 numbers, most of them zero if it is short"
+    at = torch.arange(-most, most + 1, device=x.device, dtype=x.dtype)
+    kernel = (-.5 * (at / reach)**2).exp() * (at.abs() <= (3*reach + .5).floor())
+    kernel = (kernel / kernel.sum()).view(1, 1, -1)
+    rows = torch.nn.functional.pad(x.flatten(0, 1)[:, None], (most,) * 4, mode="replicate")
+    rows = torch.nn.functional.conv2d(rows, kernel[..., None])
+    return torch.nn.functional.conv2d(rows, kernel[:, :, None]).view_as(x)
 
 
 def _other_scenes(batch, diffusion, share):

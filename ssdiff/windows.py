@@ -38,7 +38,12 @@ def blend_windows(f, # (crops, places) → (k, B, h, w); places is (k, 3): image
                   progress=lambda x: x, # Wraps the iteration over batches, e.g. tqdm
                  ) -> Tensor: # (N, B, H, W), the blended estimate
     "Apply f to overlapping windows and blend: memory beyond input and output is that of one batch of windows"
-    n, bands, h, w = images["lms"].shape
+    blend = _at_once if images["lms"].is_cuda else _one_by_one
+    return blend(f, images, window, overlap, batch, progress)
+
+def _one_by_one(f, images, window, overlap, batch, progress):
+    "For a processor, which has few windows in hand and nothing to launch"
+    n, _, h, w = images["lms"].shape
     rows, cols = ramps(h, window, overlap), ramps(w, window, overlap)
     jobs = [(i, *row, *col) for i in range(n) for row in rows for col in cols]
     out = torch.zeros_like(images["lms"], memory_format=torch.contiguous_format)
@@ -54,6 +59,42 @@ def _crop(image, name, i, y, wy, x, wx):
     "The part of one image under a window; ms lies on the grid that is 4 times coarser"
     f = 4 if name == "ms" else 1
     return image[i, :, y // f:(y + len(wy)) // f, x // f:(x + len(wx)) // f]
+
+# %% ../nbs/3_diffusion/05_windows.ipynb #at-once-c
+def _at_once(f, images, window, overlap, batch, progress):
+    "For a GPU: all windows of a batch together"
+    n, bands, h, w = images["lms"].shape
+    device = images["lms"].device
+    (tops, down), (lefts, across) = (_table(ramps(size, window, overlap), device) for size in (h, w))
+    numbers = [torch.arange(k, device=device) for k in (n, len(tops), len(lefts))]
+    image, row, col = (x.flatten() for x in torch.meshgrid(*numbers, indexing="ij"))
+    places = torch.stack([image, tops[row], lefts[col]], 1)
+    out = images["lms"].new_zeros(n * h * w, bands)
+    for k in progress(range(0, len(places), batch)):
+        part = slice(k, k + batch)
+        size = down.shape[1], across.shape[1]
+        i, y, x = _pixels(places[part], *size)
+        crops = {name: _cut(v, places[part], *size, 4 if name == "ms" else 1) for name, v in images.items()}
+        done = f(crops, places[part]) * (down[row[part], None, :, None] * across[col[part], None, None, :])
+        where = ((i * h + y) * w + x).flatten()
+        out.index_put_((where,), done.permute(0, 2, 3, 1).reshape(-1, bands), accumulate=True)
+    return out.view(n, h, w, bands).permute(0, 3, 1, 2).contiguous()
+
+def _table(windows, device):
+    "Where the windows of an axis begin, and their weights"
+    starts, weights = zip(*windows)
+    return torch.tensor(starts, device=device), torch.stack(weights).to(device)
+
+def _pixels(places, h, w):
+    "Image, row and column of each pixel of each window, shapes that broadcast to (k, h, w)"
+    image, top, left = (p.view(-1, 1, 1) for p in places.T)
+    rows, cols = (torch.arange(n, device=places.device) for n in (h, w))
+    return image, top + rows[:, None], left + cols
+
+def _cut(image, places, h, w, f):
+    "The parts under windows of h times w pixels, of an image that is f times coarser"
+    over = torch.tensor([1, f, f], device=places.device)
+    return image.permute(0, 2, 3, 1)[_pixels(places // over, h // f, w // f)].permute(0, 3, 1, 2).contiguous()
 
 # %% ../nbs/3_diffusion/05_windows.ipynb #full-c
 def in_full_batches(f, # Images, (n, …) each → (n, …)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from ssdiff import baselines
 from ssdiff.diffusion import Diffusion
-from ssdiff.evaluation import fuse_all, save_fused, save_json, save_scores, score_all, summary
+from ssdiff.evaluation import fuse_all, save_fused, save_json, save_scores, score_all
 from ssdiff.catalogue import get_method
 from ssdiff.methods import network_method
 from ssdiff.network import SSDiff, load
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     for k, v in scores.items():
         save_scores(results/f"scores/{k}.csv", v)
         save_fused(results/f"fused/{k}.h5", fused[k])
-    save_json(results/"metrics.json", {k: summary(v) for k, v in scores.items()})
+    save_json(results/"metrics.json", {k: v.mean().to_dict() for k, v in scores.items()})
 """
 HERE = dict(TZ="UTC", LC_ALL="C.UTF-8", PYTHONHASHSEED="1")
 ELSEWHERE = dict(TZ="Asia/Kathmandu", LC_ALL="C", PYTHONHASHSEED="2", COLUMNS="40",

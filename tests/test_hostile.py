@@ -244,6 +244,7 @@ def test_a_file_of_holes_is_not_filled(tmp_path):
 
 class Evil:
     def __reduce__(self): return os.mkdir, ("ran",)
+    def __repr__(self): return "Evil()"  # the same in every process that collects the tests
 
 @pytest.mark.parametrize("what", [
     Evil(), dict(state_dict=Evil()), {"features.weight": Evil()},

@@ -44,12 +44,12 @@ def cells(line): return [c.strip() for c in line.replace("\\\\", "").replace("\\
 def test_the_tables_are_those_of_the_paper(paper):
     for (number, sensor), book in paper.groupby(["table", "sensor"]):
         table, = (t for t in TABLES.values() if (t.number, t.sensor) == (number, sensor))
-        added = ["BDSD-PC", "MTF-GLP-FS", "BT-H"] if number == 5 else []
-        assert list(table.rows) == added + list(book.method.unique())            # the paper's rows in its order
+        printed = list(book.method.unique())
+        assert [m for m in table.rows if m in printed] == printed                # the paper's rows in its order
         named = {v for v in [*table.indices.values(), *table.costs.values()] if v}
         assert set(book.metric) == named - ({"params"} if number != 3 else set())
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [k for k, t in TABLES.items() if t.number])
 def test_scores_in_the_papers_order_agree_everywhere_in_sam(paper, name):
     table = TABLES[name]
     numbers = make_table(table, as_the_paper(table, paper), paper)
@@ -188,7 +188,8 @@ def test_files_are_the_same_bytes_and_read_back(tmp_path, paper):
     (tmp_path/"costs/WV3/seconds.json").write_text(json.dumps(dict(PNN=.0213)))
     pages = write_tables(tmp_path, PAPER, tmp_path/"a")
     write_tables(tmp_path, PAPER, tmp_path/"b")
-    assert list(pages) == list(TABLES) and {p.stem for p in (tmp_path/"a").iterdir()} == set(TABLES)
+    assert [p for p in pages if p in TABLES] == list(TABLES)
+    assert {p.stem for p in (tmp_path/"a").iterdir()} == set(pages)
     for name, table in TABLES.items():
         assert (tmp_path/f"a/{name}.csv").read_bytes() == (tmp_path/f"b/{name}.csv").read_bytes()
         assert (tmp_path/f"a/{name}.md").read_text() == pages[name]
@@ -205,7 +206,7 @@ def test_files_are_the_same_bytes_and_read_back(tmp_path, paper):
 def test_absent_tables_are_not_written(tmp_path, paper):
     write(tmp_path, {"WV3": as_the_paper(T3, paper)})
     pages = write_tables(tmp_path, PAPER, tmp_path/"t")
-    assert list(pages) == ["table3", "table4"]               # V5 is the row with FMIM, too
+    assert [p for p in pages if p in TABLES] == ["table3", "table4"]         # V5 is the row with FMIM, too
     assert not (tmp_path/"t/table1_WV3.md").exists()
 
 def test_a_file_that_is_no_table_of_scores_is_named(tmp_path):

@@ -31,7 +31,7 @@ def test_a_file_without_a_profile_stays_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("change, words", [
     (dict(sensors=["GF2", "QB"]), "WV3 must be among the sensors (WV3 for Tables 3 to 6"),
-    (dict(sensors=["WV3", "WV3", "GF2", "QB"]), "sensors name something twice"),
+    (dict(sensors=["WV3", *PARAMS["dataset"]["sensors"]]), "sensors name something twice"),
     (dict(images=["WV3", "GF2"]), "images must name every sensor"),
 ])
 def test_a_dataset_that_contradicts_itself(change, words):
