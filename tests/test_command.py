@@ -13,7 +13,8 @@ import pytest
 import rasterio
 from affine import Affine
 
-from ssdiff.command import main, _parser
+from ssdiff.command import main
+from ssdiff.options import sharpen_parser
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
 from ssdiff.scenes import simulate
@@ -128,7 +129,7 @@ def test_the_help_has_groups_examples_and_what_the_exit_status_means(capsys):
     said = capsys.readouterr().out
     titles = "files:", "method:", "network:", "time and memory:", "examples:", "exit status:"
     assert all(title in said for title in titles)
-    for line in re.findall("^  ssdiff-sharpen (.*)", said, re.M): _parser().parse_args(line.split())
+    for line in re.findall("^  ssdiff-sharpen (.*)", said, re.M): sharpen_parser().parse_args(line.split())
 
 
 def test_no_permission(folder, capfd, monkeypatch):

@@ -67,9 +67,9 @@ def test_nothing_is_replaced_or_left_half_done(folder, capfd):
 
 
 def test_a_disk_that_fills_up_while_it_is_rewritten_leaves_nothing(folder, capfd, monkeypatch):
-    import ssdiff.delivery
+    import ssdiff.products
     def full(*args, **how): raise rasterio.errors.RasterioIOError("no space left")
-    monkeypatch.setattr(ssdiff.delivery, "copy", full)
+    monkeypatch.setattr(ssdiff.products, "copy", full)
     assert main([*LINE, "--method", "EXP", "--cog", "--stac"]) == 2
     assert "is the disk full?" in capfd.readouterr().err
     assert sorted(f.name for f in folder.iterdir()) == ["ms.tif", "pan.tif"]
