@@ -1,7 +1,7 @@
 # Two commands: `make reproduce` remakes every table and figure, `make test` tests everything.
 # `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help try reproduce reproduce-alone status test pages docs bench plots lab readme constraints hooks clean
+.PHONY: help try qgis reproduce reproduce-alone status test pages docs bench plots lab readme constraints hooks clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -45,6 +45,9 @@ try: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## see a small scene sharpened
 	ssdiff-sharpen $(PAIR) $(TRY)/SSDiff.tif $(HOW)
 	ssdiff-sharpen $(PAIR) $(TRY)/MTF-GLP-FS.tif $(HOW) --method MTF-GLP-FS
 	@python -c "from ssdiff.example import draw_example as draw; print(draw('$(TRY)'), 'shows all of them')"
+
+qgis: ## zip the plugin for QGIS, dist/ssdiff_processing.zip (install it with QGIS's plugin manager)
+	@$(or $(PYTHON),python3) qgis/pack.py
 
 data: $(READY) data.dvc
 	@dvc pull --quiet data.dvc
