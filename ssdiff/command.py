@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from .options import completion, sharpen_parser
 from .running import answered, enough_memory, progress_bars
-from .wishes import asked_sensor, check_files, check_wishes, is_array
+from .wishes import asked_sensor, check_files, check_method, check_wishes, is_array
 
 # %% ../nbs/8_sharpen/20_command.ipynb #adapted
 ADAPT = 100 # Iterations of fine-tuning on the scene that the package's own weights are given, unless told otherwise
@@ -47,9 +47,10 @@ def _from_arrays(pan, ms, sensor, method, fit, how):
     pan, ms, nodata, label = unlabel(pan, ms)
     chunked = is_chunked(pan) or is_chunked(ms)
     scene = ChunkedScene(pan, ms) if chunked else ArrayScene(pan, ms)
+    dtype = scene.ms.dtype
     method, holes = fit(method, scene, how["track"])
     for note in scene.notes: warnings.warn(note, stacklevel=3)  # where `sharpen` was called
-    if chunked: return label(*sharpen_chunks(scene, sensor, method, scene.ms.dtype, nodata, holes=holes, **how))
+    if chunked: return label(*sharpen_chunks(scene, sensor, method, dtype, nodata, holes=holes, **how))
     return label(sharpen_arrays(pan, ms, sensor, method, nodata, holes=holes, **how))
 
 # %% ../nbs/8_sharpen/20_command.ipynb #from-files
@@ -143,9 +144,14 @@ def _peak() -> float:
     except ImportError: return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == "darwin" else 1024)/1e9
 
+def _short(x) -> str:
+    "Two digits at least, and no zero for what is none."
+    return f"{x:.1f}" if x >= 1 else f"{x:.2g}"
+
 def _summary(out, o) -> str:
     "What the command says in the end."
-    facts = [f"{o.pixels/1e6:.1f} megapixels in {o.seconds:.1f} s ({o.pixels/1e6/o.seconds:.2f} a second)"]
+    size, speed = o.pixels/1e6, o.pixels/1e6/o.seconds
+    facts = [f"{_short(size)} megapixels in {o.seconds:.1f} s ({_short(speed)} a second)"]
     if _peak(): facts.append(f"peak memory {_peak():.2f} GB")
     several = f"mean of {o.windows} windows; " if o.windows > 1 else ""
     unknown = "HQNR unknown: no window is complete and has detail in all bands"
@@ -178,6 +184,7 @@ def _answer(args:dict) -> str:
     shell, example, as_json, quiet = (args.pop(k) for k in ("completion", "example", "json", "quiet"))
     if shell: return completion(shell)
     if example: return _example(example, args["overwrite"])
+    check_method(args["method"])
     progress = False if quiet else _progress_as_json if as_json else True
     outcome = sharpen(args.pop("pan"), args.pop("ms"), progress=progress, **args)
     return _as_json(args, outcome) if as_json else _summary(args["out"], outcome)

@@ -7,6 +7,7 @@ __all__ = ['sharpen_parser', 'completion']
 
 # %% ../nbs/8_sharpen/18_options.ipynb #options-2
 import argparse
+from .wishes import method_names
 
 # %% ../nbs/8_sharpen/18_options.ipynb #epilog
 _EPILOG = """examples:
@@ -49,7 +50,9 @@ def _add_files(group):
 # %% ../nbs/8_sharpen/18_options.ipynb #groups
 def _add_method(group):
     a = group.add_argument
-    a("--method", default="SSDiff", help="SSDiff (default), EXP, BT-H, BDSD-PC, MTF-GLP-FS, or a network of the study")
+    free, networks = method_names()[:5], method_names()[5:]
+    a("--method", default="SSDiff",
+      help=f"{', '.join(free)} (default); with --weights also {', '.join(networks)}")
     a("--steps", type=int, metavar="N", help="steps of a diffusion model (default: 1, or 5 for several samples)")
     a("--sampler", metavar="NAME", help="of a diffusion model: ddim (default for SSDiff), ddpm, dpmpp_2m")
     a("--samples", type=int, default=1, metavar="N", help="sample a diffusion model N times; the result is the mean")
@@ -92,11 +95,9 @@ def _add_instead(group):
 def completion(shell) -> str:
     "The script for a shell."
     import shtab
-    from ssdiff.baselines import names
     from ssdiff.samplers import SAMPLERS
     from ssdiff.sensors import SENSORS
-    from ssdiff.classical import SCHEMES
-    known = dict(sensor=SENSORS, method=[*SCHEMES, "SSDiff", *names()], sampler=SAMPLERS, device=("cpu", "cuda", "mps"))
+    known = dict(sensor=SENSORS, method=method_names(), sampler=SAMPLERS, device=("cpu", "cuda", "mps"))
     files = dict.fromkeys(("pan", "ms", "out", "weights", "uncertainty", "keep_weights"), shtab.FILE)
     parser, kinds = sharpen_parser(), {**files, "example": shtab.DIRECTORY}
     for action in parser._actions:

@@ -114,6 +114,8 @@ sys.exit(code)
     ("pan.tif nothing.tif out.tif --sensor QB", 2, "ms nothing.tif cannot be read (no such file); check its name"),
     ("pan.tif text.tif out.tif --sensor QB", 2, "ms text.tif cannot be read"),
     ("pan.tif ms.tif out.tif --sensor XY7", 2, "known are WV3, WV2, QB, GF2, IKONOS, GE1, WV4\n"),
+    ("pan.tif ms.tif out.tif --sensor QB --method sharp", 2, "method 'sharp' is unknown; known are EXP, BT-H, BDSD-PC, "
+     "MTF-GLP-FS, SSDiff, PNN, DiCNN, MSDCNN, FusionNet, CTINN, LAGConv, MMNet, DCFNet, PanDiff\n"),
     ("pan.tif ms.tif old.tif --sensor QB", 2, "choose another name, or allow overwriting it (--overwrite)\n"),
     ("pan.tif ms.tif out.tif --sensor QB --keep-weights k.safetensors", 2,
      ": --keep-weights keeps what adapt makes; say for how many iterations (--adapt …)\n"),
@@ -129,7 +131,21 @@ def test_the_help_has_groups_examples_and_what_the_exit_status_means(capsys):
     said = capsys.readouterr().out
     titles = "files:", "method:", "network:", "time and memory:", "examples:", "exit status:"
     assert all(title in said for title in titles)
+    from ssdiff.baselines import names
+    words = " ".join(said.split())
+    assert f"MTF-GLP-FS, SSDiff (default); with --weights also {', '.join(names())}" in words
     for line in re.findall("^  ssdiff-sharpen (.*)", said, re.M): sharpen_parser().parse_args(line.split())
+
+
+def test_a_program_is_told_how_far_the_work_is(folder, capfd):
+    assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --json".split()) == 0
+    said = capfd.readouterr()
+    steps = [json.loads(line) for line in said.err.splitlines()]
+    assert [(s["progress"], s["done"], s["total"]) for s in steps] == \
+        [(what, done, 1) for what in ("checking", "sharpening") for done in (0, 1)]
+    assert json.loads(said.out)["method"] == "EXP" and len(said.out.splitlines()) == 1
+    assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --json --overwrite --quiet".split()) == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_no_permission(folder, capfd, monkeypatch):
@@ -141,7 +157,7 @@ def test_no_permission(folder, capfd, monkeypatch):
 def test_what_it_says_in_the_end(folder, capfd):
     assert main("pan.tif ms.tif out.tif --sensor qb --method bdsd-pc --overviews".split()) == 0
     said = capfd.readouterr()
-    assert said.out.startswith("out.tif: 0.0 megapixels in ") and "peak memory" in said.out and "HQNR 0." in said.out
+    assert said.out.startswith("out.tif: 0.037 megapixels in ") and "peak memory" in said.out and "HQNR 0." in said.out
     assert "sharpening" in said.err  # the progress
     assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --overwrite --quiet".split()) == 0
     assert capfd.readouterr().err == ""

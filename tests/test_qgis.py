@@ -115,10 +115,12 @@ def test_another_python_does_not_see_what_qgis_sets_for_its_own(command, monkeyp
 
 
 ASLEEP = """
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+child.stdout.readline()
 def stop(*_):
     {}
-    sys.exit(143)
+    os._exit(143)
 signal.signal(signal.SIGTERM, stop)
 open("pid", "w").write(f"{{os.getpid()}} {{child.pid}}")
 print(json.dumps(dict(progress="sharpening", done=0, total=2)), file=sys.stderr, flush=True)
@@ -132,7 +134,8 @@ def gone(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes in /proc")
-@pytest.mark.parametrize("reply", ["open('cleared', 'w')", "return"], ids=["clears up", "does not listen"])
+@pytest.mark.parametrize("reply", ["open('cleared', 'w')", "return"],
+                         ids=["clears up", "does not listen"])
 def test_cancelling_ends_the_run_and_what_it_started(command, tmp_path, monkeypatch, reply):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "PATIENCE", 2)

@@ -58,7 +58,7 @@ def run(line, progress, say, cancelled):
 
     progress(what, share) hears how far it is, say(text) what else it says, cancelled() tells whether to stop.
     """
-    apart = dict(creationflags=subprocess.CREATE_NEW_PROCESS_GROUP) if os.name == "nt" else dict(start_new_session=True)
+    apart = dict(creationflags=subprocess.CREATE_NO_WINDOW) if os.name == "nt" else dict(start_new_session=True)
     pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     text = dict(encoding="utf-8", errors="replace")
     try: process = subprocess.Popen(line, env=clean_environment(), **pipes, **text, **apart)
@@ -103,19 +103,23 @@ def _step(text):
 
 
 def _stop(process):
-    """Ask a run and what it has started to end, and make it end if it does not."""
+    """Ask a run and what it has started to end, and make them end if they do not."""
+    if os.name == "nt":  # knows no way to ask; the next run removes what this one has begun
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True)
+        return
+    _signal(process, signal.SIGTERM)  # it clears up, as after Ctrl-C
     threading.Thread(target=_make_sure, args=(process,), daemon=True).start()
-    if os.name == "nt": process.terminate()
-    else: os.killpg(process.pid, signal.SIGTERM)  # it clears up, as after Ctrl-C
 
 
 def _make_sure(process):
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if process.poll() is not None: return
-        time.sleep(.2)
-    if os.name == "nt": process.kill()
-    else: os.killpg(process.pid, signal.SIGKILL)
+    while process.poll() is None and time.monotonic() < end: time.sleep(.2)
+    _signal(process, signal.SIGKILL)
+
+
+def _signal(process, number):
+    try: os.killpg(process.pid, number)
+    except ProcessLookupError: pass
 
 
 def summary(found):
