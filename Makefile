@@ -1,7 +1,8 @@
 # Two commands: `make reproduce` remakes every table and figure, `make test` tests everything.
 # `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help try qgis reproduce reproduce-alone status test pages docs bench plots lab readme constraints hooks clean
+.PHONY: help try qgis reproduce reproduce-alone adopt status status-alone test pages docs bench plots lab readme
+.PHONY: constraints hooks clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -13,6 +14,8 @@ BIN    := $(abspath $(VENV))/bin
 READY  := $(VENV)/.ready
 SMALL  := $(VENV)/.small
 NO_PYTHON := No Python 3.10, 3.11 or 3.12 found. Install one, or say where it is:
+# The profile in params.yaml; asked anew each time, as `make reproduce PROFILE=full` changes it.
+CHOSEN = $$(sed -nE 's/^profile: *([a-z]+).*/\1/p' params.yaml)
 export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -71,7 +74,7 @@ sys.exit(subprocess.run(sys.argv[1:], pass_fds=[lock.fileno()]).returncode)
 endef
 export ALONE
 
-reproduce: ## remake every table and figure (PROFILE=ci|demo|paper picks another profile)
+reproduce: ## remake every table and figure (PROFILE=ci|demo|full|paper picks another profile)
 	@$(or $(PYTHON),python3) -c "$$ALONE" $(MAKE) --no-print-directory reproduce-alone
 
 # What is out of date goes two stages at a time, of one thread each: these networks are too small to be shared out.
@@ -84,13 +87,19 @@ ifdef PROFILE
 	@ssdiff-study profile $(PROFILE)
 endif
 	@nbdev_clean
+	@python -m ssdiff.reproduced take_up
 	@test -n "$${LAUNCH:-}" || dvc status --quiet || \
-		for group in prepare 'pretrain|ablate|baseline' finetune 'evaluate|generalize|steps|parts' 'tables|figures'; do \
+		for group in prepare '(pretrain|ablate)(_again)?|baseline' 'finetune(_again)?' \
+			'evaluate|generalize|steps|parts' 'tables|figures'; do \
 		{ dvc status 2>/dev/null || true; } | sed -nE "s/^(($$group)(@.+)?):$$/\1/p" | \
 			xargs -r -P 2 -n 1 dvc --wait-for-lock repro --single-item; done
 	@dvc repro
-	@rm -rf results/checkpoints
+	@rm -rf results/$(CHOSEN)/checkpoints
 	@ssdiff-study show
+	@python -m ssdiff.reproduced finish
+
+adopt: $(READY) ## put the results of the last `make reproduce` in the place of the committed ones
+	@$(or $(PYTHON),python3) -c "$$ALONE" $(BIN)/python -m ssdiff.reproduced adopt
 
 test: $(READY) data ## run every page, compare what it shows with what is committed, then run tests/
 	python docs/pages.py check
@@ -104,14 +113,21 @@ docs: $(READY) ## build the site from the pages as they are, in site/ (open site
 	@echo "site/index.html"
 
 status: $(READY) data ## say which stages are out of date and why, in a few lines
-	@ssdiff-study status
+	@$(or $(PYTHON),python3) -c "$$ALONE" $(MAKE) --no-print-directory status-alone || ssdiff-study status
 
-plots: $(READY) ## draw learning curves and scores, to be looked at in results/plots/index.html
-	@ssdiff-study run nbs/curves.ipynb results/notebooks/curves.ipynb -p results results -p pictures results/plots
-	@echo "Open results/plots/index.html in a browser."
+# With what the last run left, which waits out of git's way; not while another one is at work.
+status-alone:
+	@python -m ssdiff.reproduced take_up
+	@ssdiff-study status
+	@python -m ssdiff.reproduced finish > /dev/null
+
+plots: $(READY) ## draw learning curves and scores, to be looked at in results/demo/plots/index.html
+	@ssdiff-study run nbs/curves.ipynb results/$(CHOSEN)/notebooks/curves.ipynb \
+		-p results results/$(CHOSEN) -p pictures results/$(CHOSEN)/plots
+	@echo "Open results/$(CHOSEN)/plots/index.html in a browser."
 
 bench: $(READY) ## measure time and memory against the formulas written out (7 minutes on two idle cores)
-	@ssdiff-study run nbs/bench.ipynb results/notebooks/bench.ipynb -p quick false -p results results
+	@ssdiff-study run nbs/bench.ipynb results/bench/notebooks/bench.ipynb -p quick false -p results results
 	@cat results/bench/bench.md
 
 lab: $(READY) data ## open JupyterLab on the notebooks (they are cleaned when saved, outputs stay)

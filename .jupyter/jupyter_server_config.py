@@ -1,6 +1,6 @@
 # `make lab` starts JupyterLab with this: a saved notebook is clean, as nbdev_clean makes it.
 # A stage's notebook is saved without outputs, so that running or viewing one changes no file and re-runs no stage.
-# What a stage printed and drew is in its executed copy under results/notebooks.
+# What a stage printed and drew is in its executed copy under results/demo/notebooks.
 # Every other page keeps its outputs; `make pages` writes them as they are committed.
 import warnings
 from pathlib import Path

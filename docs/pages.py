@@ -168,7 +168,7 @@ def write(page, outputs, out=None):
     _nbdev_clean(nb)
     write_nb(nb, out or page)
 
-def write_stages(runs=ROOT/"results/notebooks", folder=ROOT/"docs/study"):
+def write_stages(runs=ROOT/"results/demo/notebooks", folder=ROOT/"docs/study"):
     "What the pipeline's runs showed, where it has run here."
     folder.mkdir(exist_ok=True)
     for page in sorted((ROOT/"nbs/study").glob("*.ipynb")):

@@ -1,4 +1,4 @@
-// Attention for heads of 16 channels in single precision, forward and backward:
+// Attention for heads of 16 channels in single precision, forward and backward, and in bfloat16, forward:
 //
 //     o = softmax(q k' / sqrt(S')) v          (eq. 13, with q = T_a, k = T_b, v = T_c)
 //
@@ -249,3 +249,98 @@ extern "C" void backward(const float *q, const float *k, const float *v, const f
                            gq + here, gk + base, gv + base, row, n, std::min<long>(n - first, HEAD));
         }
 }
+
+// == Bfloat16 ==
+// Forward only, for q, k and v in numbers of 16 bits. Where a processor multiplies these at all, it multiplies
+// and adds two pairs of them where it does one pair of floats. Scores, powers and all sums are floats as before
+#if defined(__AVX512BF16__)
+typedef unsigned short Half;
+typedef int Pair;  // two halves side by side, the first in the low bits
+
+static inline float number(Half x) {
+    int bits = x << 16;
+    return *(float *)&bits;
+}
+// (a0, b0), (a1, b1), ..., rounded
+static inline Ints pairs(const Lanes &a, const Lanes &b) {
+    Ints order;  // of halves: 0, 16, 1, 17, ...
+    for (int i = 0; i < WIDTH; i++) order[i] = i | (i + WIDTH) << 16;
+    __m512bh both = _mm512_cvtne2ps_pbh((__m512)b.part[0], (__m512)a.part[0]);
+    return (Ints)_mm512_permutexvar_epi16((__m512i)order, (__m512i)both);
+}
+// sum += a b + a' b' in every lane, with one pair (b, b') for all of them
+static inline void add_products(Lanes &sum, const Ints &a, Pair b) {
+    sum.part[0] = (Floats)_mm512_dpbf16_ps((__m512)sum.part[0], (__m512bh)a, (__m512bh)(Ints{} + b));
+}
+// s = K q for ROWS keys at once, whose sums do not wait for each other
+template <int ROWS> static inline void few_scores(Lanes *s, const Pair *k, long row, const Ints *q) {
+    Lanes sum[ROWS] = {};
+    #pragma GCC unroll 8
+    for (int j = 0; j < HEAD / 2; j++)
+        for (int i = 0; i < ROWS; i++) add_products(sum[i], q[j], k[i * row + j]);
+    for (int i = 0; i < ROWS; i++) s[i] = sum[i];
+}
+
+// 16 queries, or fewer, against all n keys of their head. n is even, v2 as `look_ahead` makes it
+static inline void bfloat16_block(const Half *q, const Half *k, const Pair *v2, Half *out, const float *reach,
+                                  long row, long n, int queries) {
+    Lanes qt[HEAD] = {}, o[HEAD] = {}, m = {}, l = {}, s[TILE];
+    Ints q2[HEAD / 2];
+    for (int i = 0; i < queries; i++)
+        for (int j = 0; j < HEAD; j++) qt[j][i] = number(q[i * row + j]) * (LOG2E / std::sqrt((float)HEAD));
+    for (int j = 0; j < HEAD; j += 2) q2[j / 2] = pairs(qt[j], qt[j + 1]);
+    bool far = !(bound(qt, reach) <= SAFE);
+    if (far) m = all(NONE);
+    for (long t = 0; t < n; t += TILE, v2 += TILE / 2 * HEAD) {
+        int keys = std::min<long>(n - t, TILE), i = 0;
+        const Pair *k2 = (const Pair *)(k + t * row);
+        for (; i + 4 <= keys; i += 4) few_scores<4>(s + i, k2 + i * row / 2, row / 2, q2);
+        for (; i < keys; i += 2) few_scores<2>(s + i, k2 + i * row / 2, row / 2, q2);
+        if (far) follow_maximum(s, keys, m, l, o);
+        Lanes sum[HEAD], total = l;  // copies, which stay in registers
+        for (int j = 0; j < HEAD; j++) sum[j] = o[j];
+        for (i = 0; i < keys; i += 2) {
+            Lanes a = power2(s[i]), b = power2(s[i + 1]);
+            Ints p = pairs(a, b);
+            total = total + (a + b);
+            #pragma GCC unroll 16
+            for (int j = 0; j < HEAD; j++) add_products(sum[j], p, v2[i / 2 * HEAD + j]);  // o += V' p
+        }
+        for (int j = 0; j < HEAD; j++) o[j] = sum[j];
+        l = total;
+    }
+    Lanes share = each([&](int r) { return 1 / l.part[r]; });
+    for (int j = 0; j < HEAD; j += 2) {
+        Ints two = pairs(o[j] * share, o[j + 1] * share);
+        for (int i = 0; i < queries; i++) *(Pair *)(out + i * row + j) = two[i];
+    }
+}
+
+// What all queries of a head need: how far each channel of its keys reaches, and its values in pairs of two tokens
+static void look_ahead(const Half *k, const Half *v, float *reach, Pair *v2, long row, long n) {
+    for (int j = 0; j < HEAD; j++) reach[j] = 0;
+    for (long i = 0; i < n; i += 2)
+        for (int j = 0; j < HEAD; j++) {
+            long here = i * row + j, next = here + row;
+            reach[j] = std::max({reach[j], std::fabs(number(k[here])), std::fabs(number(k[next]))});
+            v2[i / 2 * HEAD + j] = v[here] | v[next] << 16;
+        }
+}
+
+// Everything is (batch, n, heads, HEAD); reach is (batch, heads, HEAD), and v2 has room for as much as v
+extern "C" void forward_bfloat16(const Half *q, const Half *k, const Half *v, Half *out, float *reach, Pair *v2,
+                                 long batch, long heads, long n, int threads) {
+    long row = heads * HEAD, blocks = (n + HEAD - 1) / HEAD;
+    #pragma omp parallel for num_threads(threads)
+    for (long head = 0; head < batch * heads; head++) {
+        long base = start(head, heads, n);
+        look_ahead(k + base, v + base, reach + head * HEAD, v2 + head * n / 2 * HEAD, row, n);
+    }
+    #pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
+    for (long job = 0; job < batch * heads * blocks; job++) {
+        long head = job / blocks, first = job % blocks * HEAD, base = start(head, heads, n), here = base + first * row;
+        bfloat16_block(q + here, k + base, v2 + head * n / 2 * HEAD, out + here, reach + head * HEAD,
+                       row, n, std::min<long>(n - first, HEAD));
+    }
+}
+#endif

@@ -40,9 +40,9 @@ def written_out(fmim:bool=True # FMIM too, not only the attention
         yield
 
 # %% ../nbs/7_study/13_bench.ipynb #50008
-def forward(device, size:int=64, batch:int=12):
+def forward(device, size:int=64, batch:int=12, precision:str="float32"):
     "One call of the network on patches."
-    net, b = SSDiff().to(device).eval(), _images(device, batch, size)
+    net, b = _network(device, precision), _images(device, batch, size)
     return torch.no_grad()(lambda: net(b["lms"], 500, b["pan"], b["lms"], b["ms"]))
 
 def training(device, size:int=64, batch:int=12):
@@ -55,10 +55,14 @@ def training(device, size:int=64, batch:int=12):
         opt.step()
     return run
 
-def image(device, size:int=256, steps:int=1):
+def image(device, size:int=256, steps:int=1, precision:str="float32"):
     "One image of eight bands, from noise to the end."
-    net, b = SSDiff().to(device).eval(), _images(device, 1, size)
+    net, b = _network(device, precision), _images(device, 1, size)
     return lambda: Diffusion().sample(net, b["pan"], b["lms"], b["ms"], steps=steps, progress=False)
+
+def _network(device, precision):
+    net = SSDiff().to(device).eval()
+    return net._in_bfloat16() if precision == "bfloat16" else net
 
 def _images(device, batch, size): return {k: x.to(device) for k, x in toy_batch(batch, 8, size).items()}
 

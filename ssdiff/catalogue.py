@@ -29,7 +29,7 @@ def find_weights(name:str,    # Of a network
     if own.is_file(): return own
     missing = (f"this version of ssdiff brings no weights of {name} for {bands} bands; "
                "pass a file (weights=…, --weights …), "
-               "such as results/weights/<sensor>/SSDiff.safetensors that `make reproduce` writes, "
+               "such as results/demo/weights/<sensor>/SSDiff.safetensors that `make reproduce` writes, "
                f"or choose a method that needs none: {', '.join(SCHEMES)}")
     raise FileNotFoundError(missing)
 

@@ -31,6 +31,7 @@ LEFT_OUT = dict(
     # In `tables` the networks that are compared show in the scores; the last three make what the page shows alone
     tables=_AROUND | {"batches", "baselines", "classical", "evaluation", "methods"},
     figures=_SCORING | {"network", "diffusion", "schedules", "baselines", "classical", "evaluation", "methods"},
+    delivered=_SCORING - {"data", "reporting"},
 )
 _TRAINER = {"training", "validation"}                                        # they come by way of `study`
 _ALSO = dict(prepare={"scenes", "data"}, pretrain=_TRAINER, ablate=_TRAINER, finetune=_TRAINER,
@@ -41,6 +42,7 @@ def stage_modules(name:str,     # Of a stage
                   notebook:Path,# That it executes
                  ) -> list:     # Paths below the repository's root, in alphabetical order
     "The modules that decide what a stage makes."
+    name = name.removesuffix("_again")                                          # with further seeds, the same code
     cells = nbformat.read(notebook, as_version=4).cells
     source = "\n".join(c.source for c in cells if c.cell_type == "code")
     roots = imported(source) - LEFT_OUT[name] | _ALSO.get(name, set())
@@ -53,7 +55,8 @@ def stage_modules(name:str,     # Of a stage
     paths = {"ssdiff/baselines" if m == "baselines" else f"ssdiff/{m.replace('.', '/')}.py" for m in found}
     cpp = {f"ssdiff/{p.name}" for m in found for p in module_files(m) if p.suffix == ".cpp"}
     tables = {"ssdiff/tables"} if {"ssdiff/sensors.py", "ssdiff/spectra.py"} & paths else set()
-    return sorted(paths | cpp | tables)
+    weights = {"ssdiff/weights"} if "find_weights" in source else set()         # those that come with the package
+    return sorted(paths | cpp | tables | weights)
 
 # %% ../nbs/7_study/04_dependencies.ipynb #dep-networks-c
 _HEAD = "# Digests of the compared networks' modules, for dvc.yaml. Written by `ssdiff-study deps`.\n"

@@ -59,6 +59,7 @@ def fmim(spa:Tensor, # Spatial feature, (N, C, H, W), C = 32, 64 or 128
     c = spe.shape[1]
     if c not in GAINS: raise ValueError(f"fmim knows widths {', '.join(map(str, GAINS))}, found {c} channels")
     s, b = GAINS[c]
-    gain = torch.ones(c, 1, 1, dtype=spe.dtype, device=spe.device)
-    gain[:c // 2] = b
-    return filter_low(spa, s), spe * gain
+    short = spe.dtype.itemsize < 4
+    gain = torch.full((c, 1, 1), 0. if short else 1., dtype=spe.dtype, device=spe.device)
+    gain[:c // 2] = b - 1 if short else b
+    return filter_low(spa, s), torch.addcmul(spe, spe, gain) if short else spe * gain

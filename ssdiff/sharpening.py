@@ -115,13 +115,14 @@ def sharpen_arrays(pan,        # (1,4h,4w) or (4h,4w), digital numbers, NumPy or
                    sensor,     # Name or `Sensor`
                    method,     # As `get_method` returns it
                    nodata=None,# The value that means no data in the result; None: NaN, or a mask
+                   scene:Scene=None, # The pair, if something was done to it
                    **how,      # Of `sharpen_windows`
                   ):           # (B,4h,4w), type and kind of `ms`; with samples: mean, and deviation (float32)
     """Sharpen a pair in memory; NaN and masked values are no data
 
     What has none leaves as NaN, or masked where numbers are whole or masked arrays came in."""
-    scene, masked = ArrayScene(pan, ms), np.ma.isMaskedArray(pan) or np.ma.isMaskedArray(ms)
-    images = sharpen_scene(scene, get_sensor(sensor), method, scene.ms.dtype, nodata, masked, **how)
+    own, masked = ArrayScene(pan, ms), np.ma.isMaskedArray(pan) or np.ma.isMaskedArray(ms)
+    images = sharpen_scene(scene or own, get_sensor(sensor), method, own.ms.dtype, nodata, masked, **how)
     if isinstance(ms, torch.Tensor): images = tuple(map(_as_torch, images))
     return images if len(images) > 1 else images[0]
 

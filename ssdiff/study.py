@@ -13,8 +13,9 @@ from tqdm import tqdm
 from .checking import check_file
 from .data import PanData, prepare
 from .evaluation import save_json
+from .matlab import gather_mat
 from .network import SSDiff, save
-from .pancollection import find_file, SPLITS
+from .pancollection import file_name, find_file, SPLITS
 from .sensors import get_sensor
 from .training import Trainer
 from .validation import validation
@@ -31,7 +32,7 @@ def _sha256(path):
 def prepare_dataset(
     results:Path,            # Folder of the study's results
     sensor:str,
-    source:str="simulated",  # or "pancollection"
+    source:str="simulated",  # or "pancollection", or "pancollection-mat": tests from its .mat files
     real:Path="data/pancollection", # Where the real files are
     **scenes,                # Handed to `ssdiff.data.prepare`
 ) -> dict:                   # The record: split → file, images, sha256
@@ -40,8 +41,10 @@ def prepare_dataset(
     if source == "simulated": files = prepare(sensor, folder, **scenes)
     else:
         splits = [split for split in SPLITS if not (sensor == "WV2" and split in ("train", "valid"))]
-        files = {split: find_file(real, sensor, split) for split in splits}
+        gathered = ("test", "full") if source == "pancollection-mat" else ()
+        files = {split: find_file(real, sensor, split) for split in splits if split not in gathered}
         for split, file in tqdm(files.items(), desc=f"checking {sensor}", unit="file"): check_file(file, sensor, split)
+        files |= {split: gather_mat(real, sensor, split, folder/file_name(sensor, split)) for split in gathered}
     def entry(file):
         path = Path(os.path.relpath(file, folder)).as_posix()
         return dict(file=path, images=len(PanData(file, sensor)), sha256=_sha256(file))
@@ -96,7 +99,7 @@ def trainer(
     train, valid = (images(results, sensor, split) for split in ("train", "valid"))
     known = dict(sensor=sensor, data=dataset_record(results, sensor)["train"]["sha256"], **fingerprint)
     places = dict(checkpoint=Path(results)/f"checkpoints/{sensor}/{name}.safetensors",
-                  log=Path(results)/f"training/{sensor}/{name}")
+                  log=Path(results)/f"training/{sensor}/{name}.tsv")
     watch = validation(valid, sensor, **sampling)
     return Trainer(net, loss, train, draw, validate=watch, fingerprint=known, **places, **options)
 

@@ -114,7 +114,8 @@ def _labelled(scene, method, holes, window) -> dict:
     profile, tags = dict(scene.description["profile"]), scene.description["tags"]
     if window and window % 256: profile |= dict(blockxsize=window, blockysize=window)
     if holes and profile["nodata"] is None: profile["nodata"] = spare_value(profile["dtype"])
-    tags = {**tags, None: {**tags[None], "SHARPENED_BY": f"ssdiff {method.label}"}}
+    said = dict(REGISTERED="; ".join(scene.said)) if hasattr(scene, "said") else {}
+    tags = {**tags, None: {**tags[None], "SHARPENED_BY": f"ssdiff {method.label}", **said}}
     return {**scene.description, "profile": profile, "tags": tags}
 
 def _spread(what) -> dict:
@@ -175,9 +176,10 @@ def sharpen_files(scene:GeoScene,
         with new_files([*files, *map(Path, also)], overwrite) as (parts, publish):
             with new_tiffs(dict(zip(parts, files.values())), overviews) as made:
                 _write(scene, made, sensor, method, track, how)
-            scores = sample_quality(scene, partial(_read_back, parts[0], scene), sensor)
+            # a registered scene (the page of that name) says what it is judged by, and what was found
+            scores = sample_quality(getattr(scene, "delivered", scene), partial(_read_back, parts[0], scene), sensor)
             hqnr, seconds = float(np.mean(scores)) if scores else None, time.perf_counter() - begin
-            pixels, notes = scene.inner.h*scene.inner.w, [*scene.notes]
+            pixels, notes = scene.inner.h*scene.inner.w, [*scene.notes, *getattr(scene, "said", ())]
             outcome = Outcome(pixels, seconds, hqnr, len(scores), notes, method.label)
             if finish: finish(parts, outcome)
             notes += publish()

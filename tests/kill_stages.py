@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COMPARED = tuple(f"results/{k}/**/*" for k in ("metrics", "scores", "weights", "training", "datasets", "fused"))
+COMPARED = tuple(f"results/ci/{k}/**/*" for k in ("metrics", "scores", "weights", "training", "datasets", "fused"))
 
 
 def clone(folder, workers=None):

@@ -185,7 +185,7 @@ def test_a_mean_is_said_to_be_one_only_if_it_is(folder, capfd, side, words):
     write_tiff("pan.tif", pair["pan"], GRID)
     write_tiff("ms.tif", pair["ms"], GRID @ Affine.scale(4))
     assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --quiet".split()) == 0
-    assert capfd.readouterr().out.endswith(f"{words}\n")
+    assert f"{words}\n" in capfd.readouterr().out
 
 
 def test_a_network_sampled_and_adapted(folder):

@@ -63,5 +63,5 @@ def test_a_small_study_gives_the_same_bytes_anywhere(tmp_path):
     one, two = made(tmp_path/"one", 1, HERE), made(tmp_path/"two", 2, ELSEWHERE)
     assert one == two
     expected = ("datasets/QB/train_qb.h5", "weights/QB/V5.safetensors", "scores/V5.csv", "metrics.json",
-                "training/QB/V5/plots/metrics/SAM.tsv")
+                "training/QB/V5.tsv")
     assert {f"results/{name}" for name in expected} <= set(one)

@@ -121,14 +121,15 @@ def lazy(**attrs):
 @pytest.mark.parametrize("method", ["EXP", "BT-H"])
 def test_chunks_are_loaded_when_they_are_needed_and_forgotten(method):
     pan, ms, sources = lazy(units="1")
-    made = ssdiff.sharpen(pan, ms, sensor="QB", method=method, window=64)
+    how = dict(sensor="QB", method=method, window=64, register="off")
+    made = ssdiff.sharpen(pan, ms, **how)
     called = [s.loads for s in sources]
     assert isinstance(made, xr.DataArray) and made.chunks == ((4,), (64,)*64, (64,))
     corner = made[:, :64].compute(scheduler="synchronous")
     assert all(s.loads - n <= 2 for s, n in zip(sources, called))  # its own chunk, and the one below it
     whole = made.compute(scheduler="synchronous")
     assert all(s.most <= 20 for s in sources)  # of 64: the look at the scene takes 1024 rows at a time
-    plain = ssdiff.sharpen(TALL["pan"], TALL["ms"], sensor="QB", method=method, window=64)
+    plain = ssdiff.sharpen(TALL["pan"], TALL["ms"], **how)
     assert np.array_equal(whole, plain) and np.array_equal(corner, plain[:, :64])
     assert made.dtype == np.uint16 and made.attrs == dict(units="1")
     assert made.band.values.tolist() == ["b", "g", "r", "n"]

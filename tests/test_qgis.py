@@ -50,10 +50,10 @@ def test_the_plugin_and_the_command_know_the_same():
     from ssdiff.classical import SCHEMES
     from ssdiff.options import sharpen_parser
     from ssdiff.sensors import SENSORS
-    assert sorted(runner.SENSORS) == sorted(SENSORS)
-    assert sorted(runner.METHODS) == sorted(["SSDiff", *SCHEMES])
-    registers = "--register" in sharpen_parser().format_help()
-    assert registers == bool(runner.REGISTRATIONS), "name in runner.REGISTRATIONS what --register takes, default first"
+    from ssdiff.wishes import check_placing
+    assert set(runner.SENSORS) <= set(SENSORS) and set(runner.METHODS) <= {"SSDiff", *SCHEMES}
+    for way in runner.REGISTRATIONS: check_placing(way, "ms", None)
+    assert sharpen_parser().get_default("register") == runner.REGISTRATIONS[0]
     line = runner.command_line("c", "p.tif", "m.tif", "o.tif", "WV3", uncertainty="u.tif", extra="--adapt 0 --cog")
     asked = sharpen_parser().parse_args(line[1:])
     assert (asked.pan, asked.ms, asked.out, asked.sensor) == ("p.tif", "m.tif", "o.tif", "WV3")

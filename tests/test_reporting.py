@@ -213,3 +213,9 @@ def test_a_file_that_is_no_table_of_scores_is_named(tmp_path):
     for text in ("SAM\n1\n", "image,SAM\n0,1\n0,2\n", "image,SAM\n0,none at all\n"):
         (tmp_path/"PNN.csv").write_text(text)
         with pytest.raises(ValueError, match="PNN.csv.*score this method again"): read_scores(tmp_path)
+
+@pytest.mark.parametrize("source, said", [("PanCollection", True), ("simulated scenes", False)])
+def test_the_foot_says_whose_images_these_are(paper, tmp_path, source, said):
+    write(tmp_path, {s: as_the_paper(TABLES[f"table1_{s}"], paper) | {"EXP": scored(9)} for s in ("WV3", "GF2")})
+    pages = write_tables(tmp_path, PAPER, tmp_path/"tables", source)
+    assert {k for k, page in pages.items() if "EXP's D_λ" in page} == ({"table1_WV3"} if said else set())

@@ -13,7 +13,7 @@ needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no browser
 missing = not importlib.util.find_spec("material")
 pytestmark = pytest.mark.skipif(missing, reason="no MkDocs here: pip install ssdiff[dev]")
 LOOKED_AT = ["index.html", "1_images/*_q_indices.html", "3_diffusion/*_schedules.html", "4_ssdiff/*_apfm.html",
-             "study/*_evaluate.html", "study/*_figures.html", "results/tables/table1_WV3.html"]
+             "study/*_evaluate.html", "study/*_figures.html", "results/demo/tables/table1_WV3.html"]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):

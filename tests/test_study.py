@@ -3,6 +3,7 @@ import copy, json, os
 from pathlib import Path
 import numpy as np, pytest, yaml
 from hypothesis import given, settings, strategies as st
+from scipy.io import savemat
 from ssdiff.pancollection import file_name, SPLITS, write_file
 from ssdiff.params import check_params, ParamsError, read_params
 from ssdiff.pipeline import main
@@ -32,6 +33,21 @@ def test_a_damaged_real_file_stops_before_training(real, tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ValueError, match="valid_wv3.h5.*truncated"):
         prepare_dataset(tmp_path/"results", "WV3", "pancollection", real)
+
+def test_matlab_files_are_gathered_where_the_simulated_images_would_be(real, tmp_path):
+    rng = np.random.default_rng(1)
+    for i in (1, 2, 3):
+        for kind in ("data", "data_fr"):
+            sides = dict(gt=(64, 64, 8), ms=(16, 16, 8), lms=(64, 64, 8), pan=(64, 64))
+            x = {k: rng.uniform(0, 2047, shape) for k, shape in sides.items() if (kind, k) != ("data_fr", "gt")}
+            (real/"examples").mkdir(exist_ok=True)
+            savemat(real/f"examples/Test(HxWxC)_wv3_{kind}{i}.mat", x)
+    record = prepare_dataset(tmp_path/"results", "WV3", "pancollection-mat", real)
+    assert {k: v["images"] for k, v in record.items()} == dict(train=4, valid=4, test=3, full=3)
+    np.testing.assert_allclose(images(tmp_path/"results", "WV3", "full")[2]["pan"][0], x["pan"]/2047, rtol=1e-6)
+    (real/"examples/Test(HxWxC)_wv3_data2.mat").write_bytes(b"none" * 99)
+    with pytest.raises(ValueError, match="wv3_data2.mat: cannot be read"):
+        prepare_dataset(tmp_path/"results", "WV3", "pancollection-mat", real)
 
 def test_the_record_follows_the_bytes(real, tmp_path):
     before, again = (prepare_dataset(tmp_path/"results", "WV3", "pancollection", real) for _ in range(2))

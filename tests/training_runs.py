@@ -11,7 +11,8 @@ from ssdiff.diffusion import Diffusion
 from ssdiff.inputs import toy_batch
 from ssdiff.lbaf import phase, phase_at
 from ssdiff.network import SSDiff
-from ssdiff.training import DivergedError, Trainer
+from ssdiff.iteration import DivergedError
+from ssdiff.training import Trainer
 from ssdiff.batches import deterministic
 from ssdiff.checkpoints import load_checkpoint
 
@@ -90,7 +91,7 @@ def killed(folder):
     reached = [run_and_kill(folder/"killed.safetensors", rng.uniform(0, 0.08)) for _ in range(4)]
     (folder/"reached").write_text(" ".join(map(str, reached)))
     for name in ("killed", "whole"):
-        places = dict(checkpoint=folder/f"{name}.safetensors", log=folder/f"log_{name}")
+        places = dict(checkpoint=folder/f"{name}.safetensors", log=folder/f"{name}.tsv")
         t = trainer(iterations=LONG, checkpoint_every=LONG, **places)
         made = outcome(t, t.fit(progress=False))
         save_file({k: v.contiguous() for k, v in made.items()}, folder/f"{name}.made")

@@ -11,7 +11,7 @@ import time
 
 SENSORS = "WV3", "WV2", "WV4", "QB", "GF2", "IKONOS", "GE1"
 METHODS = "SSDiff", "MTF-GLP-FS", "BDSD-PC", "BT-H", "EXP"
-REGISTRATIONS = ()  # What `ssdiff-sharpen --register` takes, the default first; none: it has no such option
+REGISTRATIONS = "auto", "array", "band", "off"  # What `ssdiff-sharpen --register` takes, the default first
 PATIENCE = 20       # Seconds that a run which is cancelled may take to clear up
 
 # QGIS sets these for its own Python, GDAL and PROJ; another Python must not see them

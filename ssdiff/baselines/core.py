@@ -11,11 +11,13 @@ __all__ = ['LOSSES', 'OPTIMIZERS', 'Recipe', 'course', 'make_optimizer', 'within
 import importlib
 import pkgutil
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from ..files import check_weights, fill_weights, read_weights, write_weights
-from ..inputs import check_images
+from ..inputs import check_images, trusted
+from ..replay import Graphs
 from ..windows import blend_windows, in_full_batches, usual_overlap
 
 # %% ../../nbs/6_compared/01_core.ipynb #20006
@@ -151,6 +153,20 @@ def draw(self:Baseline,
     "What the loss leaves to chance: nothing, unless a network says otherwise"
     return {}
 
+# %% ../../nbs/6_compared/01_core.ipynb #finish
+_graphs = WeakKeyDictionary() # network → its graphs, gone when it is
+
+@patch
+def _finish(self:Baseline, pan, lms, ms=None) -> Tensor:
+    "One call, clipped; on a GPU by graphs, whose images are looked at before"
+    graphs = _graphs.setdefault(self, Graphs())
+    if not (next(self.parameters()).is_cuda or graphs.always): return self(pan, lms, ms).clamp(0, 1)
+    images = dict(pan=pan, lms=lms, ms=ms)
+    self.check(**images)
+    given = {k: x for k, x in images.items() if x is not None}
+    where = tuple(x.data_ptr() for x in (*self.parameters(), *self.buffers()))
+    with trusted(): return graphs.run(lambda x: self(**x).clamp(0, 1), given, where)
+
 # %% ../../nbs/6_compared/01_core.ipynb #20019
 @patch
 def restore(self:Baseline,
@@ -166,11 +182,11 @@ def restore(self:Baseline,
     if options: raise TypeError(f"{type(self).__name__} samples nothing and takes no {', '.join(options)}")
     was = self.training
     self.eval()
-    def finished(*images): return self(*images).clamp(0, 1)
     try:
         with torch.no_grad():
-            if window is None: return finished(pan, lms, ms)
-            patches, overlap = in_full_batches(finished, batch), usual_overlap(window) if overlap is None else overlap
+            if window is None: return self._finish(pan, lms, ms)
+            patches = in_full_batches(self._finish, batch)
+            overlap = usual_overlap(window) if overlap is None else overlap
             def part(c, places): return patches(c["pan"], c["lms"], c["ms"])
             return blend_windows(part, dict(pan=pan, lms=lms, ms=ms), window, overlap, batch)
     finally: self.train(was)

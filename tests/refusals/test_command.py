@@ -34,7 +34,12 @@ ADAPTED = dict(weights=toy_network(), steps=1, adapt=2)
     (("pan.tif", MS), dict(method="EXP"), TypeError, "of one kind"),
     (("pan.tif", "ms.tif", "o.tif"), dict(method="EXP", full_scale=100), ValueError, "above the full scale 100"),
     (("pan.tif", "ms.tif", "o.tif"), dict(samples=3), ValueError, "needs a file for their standard deviation"),
-], ids=["adapt", "keep_weights", "bands", "out of arrays", "two kinds", "full scale", "samples"])
+    ((PAN, MS), dict(method="EXP", register="yes"), ValueError, "register is one of auto, off, array, band"),
+    ((PAN, MS), dict(method="EXP", grid="utm"), ValueError, "grid is one of pan, ms"),
+    ((PAN, MS), dict(method="EXP", consistent=-1), ValueError, "must not be negative"),
+    ((PAN, MS), dict(method="EXP", consistent="very"), TypeError, "consistent is True or a damping"),
+], ids=["adapt", "keep_weights", "bands", "out of arrays", "two kinds", "full scale", "samples",
+        "register", "grid", "damping", "consistent"])
 def test_wishes_that_cannot_be_met(folder, images, wishes, kind, words):
     with pytest.raises(kind) as e: sharpen(*images, **{"sensor": "QB", **wishes})
     assert words in str(e.value), str(e.value)

@@ -16,7 +16,7 @@ PARAMS = yaml.safe_load((Path(__file__).parents[2]/"params.yaml").read_text(enco
     (lambda: read_params("nowhere.yaml"), "repository's root"),
     (lambda: get_group(PARAMS, "demo.prepar"), "no group 'demo.prepar'"),
     (lambda: get_group(PARAMS, "profile.prepare"), "no group 'profile.prepare'"),
-    (lambda: set_profile("lab"), "ci, demo, paper"),
+    (lambda: set_profile("lab"), "ci, demo, full, paper"),
 ])
 def test_what_is_not_there_is_named(call, words):
     with pytest.raises(ParamsError, match=words): call()

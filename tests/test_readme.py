@@ -1,0 +1,41 @@
+"The numbers of README's table are those of the tables' files."
+import re
+from pathlib import Path
+import pandas as pd
+from ssdiff.reporting import LABELS, TABLES
+
+ROOT = Path(__file__).parents[1]
+
+def shown():
+    "Method → index → (ours, the paper's) as README prints them."
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in (ROOT/"README.md").read_text().splitlines()
+             if line.startswith("| ")]
+    start = next(i for i, cells in enumerate(lines) if cells[0] == "method")
+    indices = [c.split()[0] for c in lines[start][1:]]
+    rows = {}
+    for name, *cells in lines[start + 2:]:
+        if len(cells) != len(indices) or not re.search(r"\d", cells[0]): break
+        rows[name] = {k: re.findall(r"\d+\.\d+", c) for k, c in zip(indices, cells)}
+    return rows
+
+def written():
+    "The same from the CSV file, which README's profile left."
+    profile = next(p for p in ("full", "demo") if (ROOT/f"results/{p}/tables").exists())
+    numbers = pd.read_csv(ROOT/f"results/{profile}/tables/table1_WV3.csv").set_index(["method", "metric"])
+    return {method: {k: [f"{numbers.loc[(method, k), c]:.3f}" for c in ("mean", "paper_mean")
+                         if pd.notna(numbers.loc[(method, k), c])]
+                     for k in ("SAM", "ERGAS", "Q2n", "SCC", "HQNR") if (method, k) in numbers.index}
+            for method in dict.fromkeys(numbers.index.get_level_values("method"))}
+
+def test_readme_shows_the_numbers_of_the_tables():
+    found, files = shown(), written()
+    assert len(found) >= 13
+    assert set(found) <= {LABELS.get(m, m) for m in TABLES["table1_WV3"].rows}
+    for method, indices in files.items():
+        if (label := LABELS.get(method, method)) in found: assert found[label] == indices, label
+    assert {LABELS.get(m, m) for m in files} >= set(found)
+
+def test_a_number_that_was_changed_by_hand_is_noticed():
+    found = shown()
+    found["SSDiff"]["SAM"][0] = "1.000"
+    assert found["SSDiff"] != written()["SSDiff"]
