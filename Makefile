@@ -1,8 +1,8 @@
 # Two commands: `make reproduce` remakes every table and figure, `make test` tests everything.
 # `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help reproduce reproduce-alone adopt status status-alone test pages docs bench plots lab readme constraints
-.PHONY: hooks clean
+.PHONY: help try qgis reproduce reproduce-alone adopt status status-alone test pages docs bench plots lab readme
+.PHONY: constraints hooks clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -12,6 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
 VENV   := .venv
 BIN    := $(abspath $(VENV))/bin
 READY  := $(VENV)/.ready
+SMALL  := $(VENV)/.small
 NO_PYTHON := No Python 3.10, 3.11 or 3.12 found. Install one, or say where it is:
 # The profile in params.yaml; asked anew each time, as `make reproduce PROFILE=full` changes it.
 CHOSEN = $$(sed -nE 's/^profile: *([a-z]+).*/\1/p' params.yaml)
@@ -22,12 +23,34 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1|/' | column -t -s '|'
 
-$(READY): requirements.txt constraints.txt settings.ini setup.py
+# $(call INSTALL,what pip is told)
+define INSTALL
 	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON) make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	@echo "Making $(VENV) with $$($(PYTHON) --version) (a few minutes the first time) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --progress-bar off -r requirements.txt -c constraints.txt -e .
+	@$(BIN)/python -m pip install --quiet --progress-bar off $1 -c constraints.txt -e .
 	@touch $@
+endef
+
+$(READY): requirements.txt constraints.txt settings.ini setup.py
+	$(call INSTALL,-r requirements.txt)
+
+# What the package itself needs, in the same versions: no notebooks, no DVC, no site.
+$(SMALL): requirements.txt constraints.txt settings.ini setup.py
+	$(call INSTALL,-c <(grep -v '\[' requirements.txt))
+
+TRY ?= try
+PAIR = $(TRY)/PAN.tif $(TRY)/MS.tif
+HOW = --sensor WV3 --overwrite
+
+try: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## see a small scene sharpened in two ways, in a few minutes
+	ssdiff-sharpen --example $(TRY) --overwrite
+	ssdiff-sharpen $(PAIR) $(TRY)/SSDiff.tif $(HOW)
+	ssdiff-sharpen $(PAIR) $(TRY)/MTF-GLP-FS.tif $(HOW) --method MTF-GLP-FS
+	@python -c "from ssdiff.example import draw_example as draw; print(draw('$(TRY)'), 'shows all of them')"
+
+qgis: ## zip the plugin for QGIS, dist/ssdiff_processing.zip (install it with QGIS's plugin manager)
+	@$(or $(PYTHON),python3) qgis/pack.py
 
 data: $(READY) data.dvc
 	@dvc pull --quiet data.dvc

@@ -25,7 +25,7 @@ setup(
     package_data={"ssdiff": ["tables/*.csv", "weights/*.safetensors", "weights/README.md", "*.cpp"]},
     classifiers=classifiers,
     python_requires=f'>={cfg["min_python"]}', install_requires=cfg["requirements"].split("\n")[1:],
-    extras_require={extra: cfg[f"{extra}_requirements"].split("\n")[1:] for extra in ("dev", "dask")},
+    extras_require={extra: cfg[f"{extra}_requirements"].split("\n")[1:] for extra in ("dev", "dask", "onnx", "xarray")},
     entry_points=entry_points,
     zip_safe=False,
 )

@@ -46,7 +46,9 @@ def on_config(config):
     chapters = [{title: pages(folder)} for folder, title in CHAPTERS.items()]
     tables = [site for site in PLACES.values() if site.startswith("results/") and site.endswith(".md")]
     rest = ["ssdiff/weights/README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-    config.nav = [{"SSDiff": "index.md"}, "sharpen.md", *chapters, "bench.md", {"Tables": tables}, {"About": rest}]
+    first = [{"SSDiff": "index.md"}, "try.md", "sharpen.md", "qgis.md"]
+    last = ["bench.md", {"Tables": tables}, {"About": rest}]
+    config.nav = [*first, *chapters, *last]
     return config
 
 @event_priority(50)  # before the plugins

@@ -113,7 +113,7 @@ class ArrayScene(Scene):
                  pan:np.ndarray, # (1,4h,4w) or (4h,4w), digital numbers
                  ms:np.ndarray,  # (B,h,w)
                 ):
-        pan, ms, self.notes = real_array(pan, "pan"), real_array(ms, "ms"), []
+        pan, ms, self.notes = self._checked(pan, "pan"), self._checked(ms, "ms"), []
         pan = pan[None] if pan.ndim == 2 else pan
         if pan.ndim != 3 or ms.ndim != 3 or len(pan) != 1 or 0 in ms.shape:
             raise ValueError(f"pan needs shape (1,H,W) and ms (B,H/4,W/4), got {pan.shape} and {ms.shape}")
@@ -123,6 +123,7 @@ class ArrayScene(Scene):
         self.pan, self.ms, self.bands, self.shape = pan, ms, len(ms), pan.shape[1:]
         self.inner = Box(0, 0, *self.shape)
 
+    def _checked(self, x, name): return real_array(x, name)
     def pan_part(self, rows, cols): return self._part(self.pan, rows, cols)
     def ms_part(self, rows, cols): return self._part(self.ms, rows, cols)
 

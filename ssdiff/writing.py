@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from .geotiff import GeoScene, set_tags
 from .outputs import new_files, real
 from .pairs import Box, check_scene, windows
+from .preparation import read_ahead
 from .quality import sample_quality
 from .rasters import quiet_gdal
 from .sensors import Sensor
@@ -77,12 +79,13 @@ def _add_overviews(path):
 # %% ../nbs/8_sharpen/11_writing.ipynb #41029
 def check_space(files:dict, # Path → what `_create` needs
                 overviews:bool=False,
+                twice:bool=False, # Whether they are rewritten in the end
                ) -> None:
     "OSError unless there is room for files of this size, uncompressed."
     home = lambda path: Path(path).absolute().parent
     for folder in {home(p) for p in files}:
         need = sum(_size(f["profile"]) for p, f in files.items() if home(p) == folder)
-        need, free = need*(4/3 if overviews else 1), shutil.disk_usage(folder).free
+        need, free = need*(4/3 if overviews else 1)*(7/3 if twice else 1), shutil.disk_usage(folder).free
         if need > free:
             raise OSError(f"the result needs up to {need/1e9:.2f} GB but {folder} has {free/1e9:.2f} GB left; "
                           "make room, or write elsewhere")
@@ -100,6 +103,7 @@ class Outcome:
     hqnr:float     # Mean over some windows; None where there is none that is complete and not flat
     windows:int    # How many these are
     notes:list = field(default_factory=list) # What had to be done to the inputs, and what else there is to know
+    method:str = "" # What sharpened it
 
 # %% ../nbs/8_sharpen/11_writing.ipynb #writing-12
 def _round(scene, window) -> int:
@@ -132,13 +136,29 @@ def _lines(box, inner) -> tuple:
     (_, y, x) = box.inside(inner)
     return y, x
 
+@contextmanager
+def _file_thread():
+    "A thread that reads and writes."
+    thread = ThreadPoolExecutor(1, initializer=quiet_gdal().__enter__)
+    try: yield thread
+    finally: thread.shutdown(cancel_futures=True)
+
+def _put(scene, made, w):
+    "A window into its place."
+    box = _common(w.box, scene.inner)
+    for d, image in zip(made, (w.image, w.deviation)):
+        d.write(image[box.inside(w.box)], window=_lines(box, scene.inner))
+
 def _write(scene, made, sensor, method, track, how):
     "Every window into its place."
     finish = partial(as_dtype, dtype=made[0].dtypes[0], full_scale=sensor.full_scale, nodata=made[0].nodata)
-    for w in sharpen_windows(scene, method, finish, track=track, **how):
-        box = _common(w.box, scene.inner)
-        for d, image in zip(made, (w.image, w.deviation)):
-            d.write(image[box.inside(w.box)], window=_lines(box, scene.inner))
+    with _file_thread() as thread:
+        if how.get("each", map) is map: how = {**how, "each": partial(read_ahead, thread)}
+        written = None
+        for w in sharpen_windows(scene, method, finish, track=track, **how):
+            if written: written.result()
+            written = thread.submit(_put, scene, made, w)
+        written.result()
 
 def _read_back(path, scene, box) -> np.ndarray:
     with rasterio.open(path) as d: return d.read(window=_lines(box, scene.inner))
@@ -153,6 +173,8 @@ def sharpen_files(scene:GeoScene,
                   overwrite:bool=False,# Replace files that are there
                   holes:bool=None,     # Whether some pixel lacks data, if `check_scene` has told; None: it is asked
                   track=lambda it, **_: it, # Shows progress
+                  finish=None,         # Called with the complete files and the outcome, before they get their names
+                  also=(),             # Paths of further files, which `finish` writes
                   **how,               # Of `ssdiff.sharpening.sharpen_windows`
                  ) -> Outcome:
     """Sharpen a pair of files; memory does not grow with their size
@@ -163,17 +185,20 @@ def sharpen_files(scene:GeoScene,
     with quiet_gdal():
         # before a long look at a scene of any size
         wanted = (out, scene.description), (uncertainty, _spread(scene.description))
-        check_space({Path(p): what for p, what in wanted if p}, overviews)
+        check_space({Path(p): what for p, what in wanted if p}, overviews, twice=bool(finish))
         if holes is None:
             holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, method.learned)
         if how.get("window"): how["window"] = _round(scene, how["window"])
         files = {Path(out): _labelled(scene, method, holes, how.get("window"))}
         if uncertainty: files[Path(uncertainty)] = _spread(files[Path(out)])
-        with new_files(list(files), overwrite) as (parts, publish):
+        with new_files([*files, *map(Path, also)], overwrite) as (parts, publish):
             with new_tiffs(dict(zip(parts, files.values())), overviews) as made:
                 _write(scene, made, sensor, method, track, how)
             # a registered scene (the page of that name) says what it is judged by, and what was found
             scores = sample_quality(getattr(scene, "delivered", scene), partial(_read_back, parts[0], scene), sensor)
-            notes = [*scene.notes, *getattr(scene, "said", ()), *publish()]
-        hqnr = float(np.mean(scores)) if scores else None
-        return Outcome(scene.inner.h*scene.inner.w, time.perf_counter() - begin, hqnr, len(scores), notes)
+            hqnr, seconds = float(np.mean(scores)) if scores else None, time.perf_counter() - begin
+            pixels, notes = scene.inner.h*scene.inner.w, [*scene.notes, *getattr(scene, "said", ())]
+            outcome = Outcome(pixels, seconds, hqnr, len(scores), notes, method.label)
+            if finish: finish(parts, outcome)
+            notes += publish()
+        return outcome

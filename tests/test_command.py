@@ -1,6 +1,8 @@
 """The command: what it says, what it returns, and that bad input touches nothing."""
+import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +13,8 @@ import pytest
 import rasterio
 from affine import Affine
 
-from ssdiff.command import main, _parser
+from ssdiff.command import main
+from ssdiff.options import sharpen_parser
 from ssdiff.geotiff import write_tiff
 from ssdiff.network import save
 from ssdiff.scenes import simulate
@@ -111,10 +114,13 @@ sys.exit(code)
     ("pan.tif nothing.tif out.tif --sensor QB", 2, "ms nothing.tif cannot be read (no such file); check its name"),
     ("pan.tif text.tif out.tif --sensor QB", 2, "ms text.tif cannot be read"),
     ("pan.tif ms.tif out.tif --sensor XY7", 2, "known are WV3, WV2, QB, GF2, IKONOS, GE1, WV4\n"),
+    ("pan.tif ms.tif out.tif --sensor QB --method sharp", 2, "method 'sharp' is unknown; known are EXP, BT-H, BDSD-PC, "
+     "MTF-GLP-FS, SSDiff, PNN, DiCNN, MSDCNN, FusionNet, CTINN, LAGConv, MMNet, DCFNet, PanDiff\n"),
     ("pan.tif ms.tif old.tif --sensor QB", 2, "choose another name, or allow overwriting it (--overwrite)\n"),
     ("pan.tif ms.tif out.tif --sensor QB --keep-weights k.safetensors", 2,
      ": --keep-weights keeps what adapt makes; say for how many iterations (--adapt …)\n"),
-    ("pan.tif ms.tif out.tif --sensor QB --uncertainty u.tif", 2, "needs at least two samples (--samples …)\n")])
+    ("pan.tif ms.tif out.tif --sensor QB --uncertainty u.tif", 2, "needs at least two samples (--samples …)\n"),
+    ("--example pan.tif", 2, "pan.tif is a file; name a folder\n")])
 def test_what_can_be_said_at_once_is_said_before_anything_slow_is_imported(folder, line, code, message):
     done = subprocess.run([sys.executable, "-c", QUICK, *line.split()], capture_output=True, text=True)
     assert done.returncode == code and message in done.stdout + done.stderr, done
@@ -125,7 +131,21 @@ def test_the_help_has_groups_examples_and_what_the_exit_status_means(capsys):
     said = capsys.readouterr().out
     titles = "files:", "method:", "network:", "time and memory:", "examples:", "exit status:"
     assert all(title in said for title in titles)
-    for line in re.findall("^  ssdiff-sharpen (.*)", said, re.M): _parser().parse_args(line.split())
+    from ssdiff.baselines import names
+    words = " ".join(said.split())
+    assert f"MTF-GLP-FS, SSDiff (default); with --weights also {', '.join(names())}" in words
+    for line in re.findall("^  ssdiff-sharpen (.*)", said, re.M): sharpen_parser().parse_args(line.split())
+
+
+def test_a_program_is_told_how_far_the_work_is(folder, capfd):
+    assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --json".split()) == 0
+    said = capfd.readouterr()
+    steps = [json.loads(line) for line in said.err.splitlines()]
+    assert [(s["progress"], s["done"], s["total"]) for s in steps] == \
+        [(what, done, 1) for what in ("checking", "sharpening") for done in (0, 1)]
+    assert json.loads(said.out)["method"] == "EXP" and len(said.out.splitlines()) == 1
+    assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --json --overwrite --quiet".split()) == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_no_permission(folder, capfd, monkeypatch):
@@ -137,7 +157,7 @@ def test_no_permission(folder, capfd, monkeypatch):
 def test_what_it_says_in_the_end(folder, capfd):
     assert main("pan.tif ms.tif out.tif --sensor qb --method bdsd-pc --overviews".split()) == 0
     said = capfd.readouterr()
-    assert said.out.startswith("out.tif: 0.0 megapixels in ") and "peak memory" in said.out and "HQNR 0." in said.out
+    assert said.out.startswith("out.tif: 0.037 megapixels in ") and "peak memory" in said.out and "HQNR 0." in said.out
     assert "sharpening" in said.err  # the progress
     assert main("pan.tif ms.tif out.tif --sensor QB --method EXP --overwrite --quiet".split()) == 0
     assert capfd.readouterr().err == ""
@@ -193,3 +213,22 @@ def test_ctrl_c_leaves_nothing(folder):
     error = process.communicate()[1]
     assert process.returncode == 130 and error == "ssdiff-sharpen: interrupted; nothing was written\n"
     assert state(folder) == before
+
+
+def test_an_example_needs_nothing_else_and_can_be_sharpened(folder, capsys):
+    assert main(["--example", "an example"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and said.out.splitlines()[1].startswith("now run: ssdiff-sharpen ")
+    line = shlex.split(said.out.splitlines()[1])[3:]
+    assert main([*line, "--method", "EXP", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["out"] == "an example/OUT.tif" and said["method"] == "EXP" and said["pixels"] == 256*256
+    assert 0 < said["hqnr"] <= 1 and said["hqnr_windows"] == 1 and said["seconds"] > 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_shell_completes_options_and_their_values(capsys, shell):
+    assert main(["--completion", shell]) == 0
+    script = capsys.readouterr().out
+    for word in ("--uncertainty", "WV3", "MTF-GLP-FS", "FusionNet", "ddpm"): assert word in script
+    if shell == "bash": assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0

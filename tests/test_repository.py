@@ -32,12 +32,12 @@ def imports(source):
 @pytest.mark.parametrize("path", sorted((ROOT/"ssdiff").rglob("*.py")), ids=lambda p: p.name)
 def test_imports_are_declared(path):
     used = {m for m in imports(path.read_text(encoding="utf-8")) if m not in sys.stdlib_module_names | {"ssdiff"}}
-    missing = {PIP_NAME.get(m, m) for m in used} - declared("dask_requirements")
+    missing = {PIP_NAME.get(m, m) for m in used} - declared("dask_requirements", "onnx_requirements")
     assert not missing, f"settings.ini does not require {missing}"
 
 def test_everything_declared_is_pinned():
     pinned = names((ROOT/"requirements.txt").read_text(encoding="utf-8").splitlines())
-    assert declared("dev_requirements", "dask_requirements") <= pinned
+    assert declared(*(f"{extra}_requirements" for extra in ("dev", "dask", "onnx", "xarray"))) <= pinned
 
 @pytest.mark.parametrize("name", stages)
 def test_a_stage_is_given_what_its_notebook_takes(name):
@@ -118,7 +118,8 @@ def lines_of(path):
     return (code_of(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")).splitlines()
 
 WRITTEN = [*ROOT.glob("nbs/**/*.ipynb"), *ROOT.glob("tests/**/*.py"), ROOT/"setup.py", ROOT/"Makefile",
-           *ROOT.glob("docs/*.py"), ROOT/"dvc.yaml", ROOT/"params.yaml", ROOT/"mkdocs.yml", ROOT/".ci/run"]
+           *ROOT.glob("docs/*.py"), *ROOT.glob("qgis/**/*.py"), ROOT/"dvc.yaml", ROOT/"params.yaml",
+           ROOT/"mkdocs.yml", ROOT/".ci/run"]
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_code_has_lines_of_at_most_120_characters(path):
