@@ -84,24 +84,31 @@ def _too_few(found, side, flat) -> str:
 class _Enough(Exception): "The held-back windows have stopped improving."
 
 _LESS = .995 # of what an index was: it has improved
+_SHARE = .5 # of what was learned, that is taken on
 
 class _Best:
     "Remembers the weights that did best on the held-back windows, and says when there is no more to be gained."
     def __init__(self, net, score, patience):
         self.score, self.patience, self.since, self.history = score, patience, 0, []
+        self.tried, self.first = deepcopy(net), deepcopy(net.state_dict())
         self.before, self.merit = score(net), 1.
-        self.keep(net, self.before)
+        self.keep(self.before)
 
-    def keep(self, net, scores): self.after, self.state = scores, deepcopy(net.state_dict())
+    def keep(self, scores): self.after, self.state = scores, deepcopy(self.tried.state_dict())
+
+    def between(self, net) -> dict:
+        "Weights between the network that came in and this one."
+        return {k: torch.lerp(self.first[k], v, _SHARE) for k, v in net.state_dict().items()}
 
     def __call__(self, net):
-        scores = self.score(net)
+        self.tried.load_state_dict(self.between(net))
+        scores = self.score(self.tried)
         shares = [scores[k]/self.before[k] for k in ("SAM", "ERGAS")]
         merit = sum(shares)/2
         self.history.append(merit)
         self.since += 1
         if max(shares) < _LESS and merit < self.merit:
-            self.keep(net, scores)
+            self.keep(scores)
             self.merit, self.since = merit, 0
         if self.since >= self.patience: raise _Enough
         return scores

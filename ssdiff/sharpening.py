@@ -12,8 +12,8 @@ from typing import Callable, NamedTuple
 import numpy as np
 import torch
 from .arrays import check_whole
-from .pairs import ArrayScene, Box, check_scene, Scene, windows
-from .preparation import around, prepare, sharpen_part
+from .pairs import ArrayScene, Box, check_scene, Part, Scene, windows
+from .preparation import around, Job, prepare, sharpen_part
 from .sensors import get_sensor, Sensor
 from .validity import spare_value
 
@@ -25,10 +25,11 @@ class Window(NamedTuple):
     deviation:np.ndarray # (B,h,w) float32, their standard deviation, NaN without data; None of a single one
     valid:np.ndarray     # (h,w)
 
-def sharpen_window(scene:Scene, method, seeds:range, finish, box:Box) -> Window:
+def _around(scene, method, box) -> Part: return scene.read(around(method, box, scene.shape))
+
+def sharpen_window(method, seeds:range, finish, box:Box, part:Part) -> Window:
     "One window, sampled once for every seed."
-    part = scene.read(around(method, box, scene.shape))
-    valid, mean, square = part.valid[box.inside(part.box)], np.zeros((scene.bands, box.h, box.w)), 0.
+    valid, mean, square = part.valid[box.inside(part.box)], np.zeros((len(part.ms), box.h, box.w)), 0.
     # Welford: no cancellation, and memory does not grow with the samples
     for k, seed in enumerate(seeds if valid.any() else (), 1):
         image = sharpen_part(method, part, box, seed)
@@ -48,22 +49,23 @@ def window_jobs(scene:Scene,
                 window:int=None,   # Side of the windows, which does not change the result; None: the method's
                 samples:int=1,     # How often a diffusion model is sampled
                 seed:int=0,        # Of the first sample; the others follow
-                each=map,          # (f, boxes) → f of each box, in order
+                each=map,          # (`Job`, boxes) → what comes of each box, in order
                 track=lambda it, **_: it, # Shows progress
-               ) -> tuple:         # box → `Window`; the boxes
+               ) -> tuple:         # A `Job` that makes a `Window` of a box; the boxes
     "What there is to do for a scene, once a method knows of it what it wants to know."
     if check_whole(samples, "samples") > 1 and not method.random:
         raise ValueError("samples needs a method that samples: SSDiff or PanDiff; leave it out")
     boxes = windows(scene.shape, window or method.window)
     method = prepare(method, scene, boxes, each, track)
-    return partial(sharpen_window, scene, method, range(seed, seed+samples), finish), boxes
+    one = partial(sharpen_window, method, range(seed, seed+samples), finish)
+    return Job(partial(_around, scene, method), one), boxes
 
 def sharpen_windows(scene:Scene, method, finish:Callable, each=map, track=lambda it, **_: it,
                     **how, # Of `window_jobs`, as are the others
                    ):      # Iterator over `Window`
     "Sharpen a scene window by window."
-    one, boxes = window_jobs(scene, method, finish, each=each, track=track, **how)
-    yield from track(each(one, boxes), total=len(boxes), description="sharpening")
+    job, boxes = window_jobs(scene, method, finish, each=each, track=track, **how)
+    yield from track(each(job, boxes), total=len(boxes), description="sharpening")
 
 # %% ../nbs/8_sharpen/05_sharpening.ipynb #40032
 def as_dtype(image:np.ndarray,  # (B,h,w) float64

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from .geotiff import GeoScene, set_tags
 from .outputs import new_files, real
 from .pairs import Box, check_scene, windows
+from .preparation import read_ahead
 from .quality import sample_quality
 from .rasters import quiet_gdal
 from .sensors import Sensor
@@ -134,13 +136,29 @@ def _lines(box, inner) -> tuple:
     (_, y, x) = box.inside(inner)
     return y, x
 
+@contextmanager
+def _file_thread():
+    "A thread that reads and writes."
+    thread = ThreadPoolExecutor(1, initializer=quiet_gdal().__enter__)
+    try: yield thread
+    finally: thread.shutdown(cancel_futures=True)
+
+def _put(scene, made, w):
+    "A window into its place."
+    box = _common(w.box, scene.inner)
+    for d, image in zip(made, (w.image, w.deviation)):
+        d.write(image[box.inside(w.box)], window=_lines(box, scene.inner))
+
 def _write(scene, made, sensor, method, track, how):
     "Every window into its place."
     finish = partial(as_dtype, dtype=made[0].dtypes[0], full_scale=sensor.full_scale, nodata=made[0].nodata)
-    for w in sharpen_windows(scene, method, finish, track=track, **how):
-        box = _common(w.box, scene.inner)
-        for d, image in zip(made, (w.image, w.deviation)):
-            d.write(image[box.inside(w.box)], window=_lines(box, scene.inner))
+    with _file_thread() as thread:
+        if how.get("each", map) is map: how = {**how, "each": partial(read_ahead, thread)}
+        written = None
+        for w in sharpen_windows(scene, method, finish, track=track, **how):
+            if written: written.result()
+            written = thread.submit(_put, scene, made, w)
+        written.result()
 
 def _read_back(path, scene, box) -> np.ndarray:
     with rasterio.open(path) as d: return d.read(window=_lines(box, scene.inner))

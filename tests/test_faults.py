@@ -23,7 +23,7 @@ from ssdiff.command import main
 from ssdiff.data import prepare
 from ssdiff.evaluation import save_fused, save_json, save_scores
 from ssdiff.files import write_weights
-from ssdiff.geotiff import write_tiff
+from ssdiff.geotiff import GeoScene, write_tiff
 from ssdiff.methods import ClassicalMethod
 from ssdiff.network import save, toy_network
 from ssdiff.pancollection import write_file
@@ -155,6 +155,27 @@ def test_memory_that_suffices_again(scene, capfd, monkeypatch):
     line = [*LINE.split(), "--method", "MTF-GLP-FS", "--window", "256"]
     assert main(line) == 2
     fails(capfd, "not enough memory for a window")
+    assert main(line) == 0 and [p.name for p in Path("results").iterdir()] == ["out.tif"]
+
+def test_a_disk_that_fills_up_while_windows_are_written(scene, capfd):
+    line = [*LINE.split(), "--method", "EXP", "--window", "256"]
+    with full_disk(1_000_000): assert main(line) == 2
+    assert "writing failed" in capfd.readouterr().err.splitlines()[-1]   # before it, GDAL's own words
+    assert not list(Path("results").iterdir())
+    assert main(line) == 0 and [p.name for p in Path("results").iterdir()] == ["out.tif"]
+
+def test_a_window_that_cannot_be_read(scene, capfd, monkeypatch):
+    "The fifth of nine, while the one before is worked on."
+    read, calls = GeoScene.read, []
+    def torn(self, box):
+        calls.append(box)
+        if len(calls) == 6: os.truncate("pan.tif", 3000)    # the first of them is all that the check looks at
+        return read(self, box)
+    monkeypatch.setattr(GeoScene, "read", torn)
+    line = [*LINE.split(), "--method", "EXP", "--window", "256"]
+    assert main(line) == 2
+    fails(capfd, "pan pan.tif cannot be read")
+    scene()
     assert main(line) == 0 and [p.name for p in Path("results").iterdir()] == ["out.tif"]
 
 LOSSES = {
