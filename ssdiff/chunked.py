@@ -45,22 +45,22 @@ def sharpen_chunks(scene:Scene,
         holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, method.learned)
     if holes and nodata is None: nodata = spare_value(dtype)
     finish = partial(as_dtype, dtype=dtype, full_scale=sensor.full_scale, nodata=nodata)
-    work, boxes = window_jobs(scene, method, finish, track=track, **how)
-    job, window = delayed(_itself, pure=False)(_Hidden(work)), delayed(_window, pure=False)  # sent once
+    job, boxes = window_jobs(scene, method, finish, track=track, **how)
+    job, window = delayed(_itself, pure=False)(_Hidden(job)), delayed(_window, pure=False)  # sent once
     made = {box: window(job, *box) for box in boxes}
     kinds = [np.dtype(dtype), np.dtype("float32")][:1 + (how.get("samples", 1) > 1)]
     images = [_joined({b: m[k] for b, m in made.items()}, scene.bands, kind) for k, kind in enumerate(kinds)]
     return tuple(images) if len(images) > 1 else images[0], nodata if holes and not np.isnan(nodata) else None
 
 class _Hidden:
-    "Hides a function from Dask, which would look into it for arrays."
-    def __init__(self, f): self.f = f
+    "Hides a job from Dask, which would look into it for arrays."
+    def __init__(self, job): self.job = job
 
 def _itself(x): return x
 
-def _window(job, *box):
+def _window(hidden, *box):
     "The image of a window, and its deviation."
-    made = job.f(Box(*box))
+    made = hidden.job(Box(*box))
     return made.image, made.deviation
 
 def _joined(parts:dict, bands, dtype):
