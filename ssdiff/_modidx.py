@@ -1454,6 +1454,7 @@ d = { 'settings': { 'branch': 'main',
                                 'ssdiff.writing._size': ('8_sharpen/writing.html#_size', 'ssdiff/writing.py'),
                                 'ssdiff.writing._spread': ('8_sharpen/writing.html#_spread', 'ssdiff/writing.py'),
                                 'ssdiff.writing._write': ('8_sharpen/writing.html#_write', 'ssdiff/writing.py'),
+                                'ssdiff.writing.check_room': ('8_sharpen/writing.html#check_room', 'ssdiff/writing.py'),
                                 'ssdiff.writing.check_space': ('8_sharpen/writing.html#check_space', 'ssdiff/writing.py'),
                                 'ssdiff.writing.new_tiffs': ('8_sharpen/writing.html#new_tiffs', 'ssdiff/writing.py'),
                                 'ssdiff.writing.sharpen_files': ('8_sharpen/writing.html#sharpen_files', 'ssdiff/writing.py')}}}

@@ -87,6 +87,9 @@ def _from_files(pan, ms, out, sensor, method, ready, uncertainty, overviews, ove
     from ssdiff.rasters import quiet_gdal
     with quiet_gdal():
         scene = GeoScene(pan, ms, sensor.n_bands)
+        if out:
+            from ssdiff.writing import check_room
+            check_room(scene, out, uncertainty, overviews, twice=bool(products.get("finish")))
         scene, method, holes = ready(method, scene, how["track"])
         if "bfloat16" in method.label: scene.notes.append(_SHORT_NUMBERS)
         if out:
