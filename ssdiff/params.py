@@ -204,6 +204,8 @@ class Package(Group):
     scenes: PositiveInt                  # To train on, of each number of bands
     valid_scenes: PositiveInt
     size: int = Field(ge=32, multiple_of=16) # Side of a scene's MS
+    deliveries: Literal["none", "delivered", "registered"] # What products go through, see nbs/2_scenes/12_delivery
+    full: float = Field(ge=0, le=1)      # Share of scenes at full resolution, with the simulator's truth
     iterations: PositiveInt
     batch: PositiveInt
     patch: Patch
