@@ -6,6 +6,7 @@
 __all__ = ['is_chunked', 'unlabel']
 
 # %% ../nbs/8_sharpen/15_labelled.ipynb #39004
+import warnings
 import numpy as np
 
 # %% ../nbs/8_sharpen/15_labelled.ipynb #39006
@@ -82,13 +83,18 @@ def _label(x, ms, pan, rows, cols, fill=None):
     return made.transpose(*ms.dims)
 
 # %% ../nbs/8_sharpen/15_labelled.ipynb #unlabel
+def _unnamed(made, fill=None):
+    "An image as it is; a warning names the value that says where there is no data."
+    if fill is not None: warnings.warn(f"pixels without data are {fill} in the result")
+    return made
+
 def unlabel(pan, ms # Arrays
            ) -> tuple: # PAN and MS as they are sharpened; the value that means no data; what names the result again,
                      # and may be told a value that means no data there
     "Take the names off two arrays."
     rows, cols = (_places(pan, ms, k) for k in (-2, -1)) if _is_labelled(ms) else (None, None)
     numbers = lambda x: _masked_numbers(x) if _is_labelled(x) else x
-    if not _is_labelled(ms): return numbers(pan), ms, None, lambda made, fill=None: made
+    if not _is_labelled(ms): return numbers(pan), ms, None, _unnamed
     def label(made, fill=None):
         if isinstance(made, tuple): return label(made[0], fill), *map(label, made[1:])
         return _label(made, ms, pan, rows, cols, fill)

@@ -155,6 +155,8 @@ def test_samples_of_chunks_and_arrays_of_dask_alone():
     made = dask.compute(*ssdiff.sharpen(part["pan"], part["ms"], **how), scheduler="threads")
     plain = ssdiff.sharpen(TALL["pan"][:, :128], TALL["ms"][:, :32], **how)
     for a, b in zip(made, plain): assert type(a) is np.ndarray and a.dtype == b.dtype and np.array_equal(a, b)
+    with pytest.warns(UserWarning, match="pixels without data are 0 in the result"):
+        ssdiff.sharpen(part["pan"], da.ma.masked_equal(part["ms"], int(TALL["ms"].max())), **HOW)
     half = ssdiff.sharpen(TALL["pan"], ms.data, **HOW)  # one of them in chunks
     assert np.array_equal(half.compute(), ssdiff.sharpen(TALL["pan"], TALL["ms"], **HOW))
 
