@@ -205,12 +205,14 @@ def test_ctrl_c_leaves_nothing(folder):
             "from ssdiff.command import main; sys.exit(main())")
     line = "pan.tif ms.tif out.tif --sensor QB --weights w.safetensors --steps 500 --quiet"
     process = subprocess.Popen([sys.executable, "-c", code, *line.split()], stderr=subprocess.PIPE, text=True)
-    for _ in range(300):
-        if list(folder.glob(".out.tif.*.partial")): break
-        time.sleep(.1)
-    assert list(folder.glob(".out.tif.*.partial"))
-    process.send_signal(signal.SIGINT)
-    error = process.communicate()[1]
+    try:
+        for _ in range(3000):                     # a busy machine takes its time
+            if process.poll() is not None or list(folder.glob(".out.tif.*.partial")): break
+            time.sleep(.1)
+        assert list(folder.glob(".out.tif.*.partial"))
+        process.send_signal(signal.SIGINT)
+        error = process.communicate()[1]
+    finally: process.kill()
     assert process.returncode == 130 and error == "ssdiff-sharpen: interrupted; nothing was written\n"
     assert state(folder) == before
 
