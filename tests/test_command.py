@@ -225,7 +225,7 @@ def test_an_example_needs_nothing_else_and_can_be_sharpened(folder, capsys):
     assert main([*line, "--method", "EXP", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["out"] == "an example/OUT.tif" and said["pixels"] == 256*256
-    assert said["method"] == "EXP, moved back to MS" and "right of PAN" in said["notes"][0] # an array of WorldView-3 is off
+    assert said["method"] == "EXP, moved back to MS" and "right of PAN" in said["notes"][0] # an array is off by itself
     assert 0 < said["hqnr"] <= 1 and said["hqnr_windows"] == 1 and said["seconds"] > 0
 
 
