@@ -7,6 +7,7 @@ __all__ = ['SENSOR', 'example_pair', 'write_example', 'show_example', 'read_exam
 
 # %% ../nbs/8_sharpen/18_example.ipynb #example-3
 from pathlib import Path
+from textwrap import fill
 import numpy as np
 from .outputs import ENDINGS, check_output, new_files
 
@@ -58,7 +59,7 @@ def show_example(images:dict,           # "PAN", "MS", "TRUTH"
     pictures = dict(MS=rgb(part(images["MS"]), SENSOR, images["MS"]), PAN=gray(part(images["PAN"]), images["PAN"]))
     errors = {}
     for title, made in results.items():
-        said = f"{title}\nERGAS {float(ergas(truth.astype(float), made.astype(float))):.2f}"
+        said = f"{fill(title, 26)}\nERGAS {float(ergas(truth.astype(float), made.astype(float))):.2f}"
         pictures[said] = rgb(part(made), SENSOR, truth)
         errors[said] = abs(part(made).astype(float) - part(truth)).mean(0)
     pictures["truth"] = rgb(part(truth), SENSOR, truth)
