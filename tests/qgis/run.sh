@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs "Pansharpen (ssdiff)" in QGIS itself, headless, on the example pair: tests/qgis/run.sh
 # It needs qgis_process (Debian: apt-get install --no-install-recommends qgis python3-qgis), and an environment with
-# ssdiff: the folder in SSDIFF_ENVIRONMENT, else .venv. Exit status 77: something of that is missing, nothing was tested.
+# ssdiff: the folder in SSDIFF_ENVIRONMENT, else .venv.
+# Exit status 77: something of that is missing, nothing was tested.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 skip() { echo "skipped: $1"; exit 77; }
@@ -39,7 +40,8 @@ done
 echo "== the example pair, by a classical method"
 "$sharpen" --example "$folder/pair"
 pair=(--PAN="$folder/pair/PAN.tif" --MS="$folder/pair/MS.tif" --ENVIRONMENT="$environment")
-process run ssdiff:pansharpen "${pair[@]}" --SENSOR=WV3 --METHOD=MTF-GLP-FS --OUTPUT="$folder/qgis.tif" | tee "$folder/said"
+process run ssdiff:pansharpen "${pair[@]}" --SENSOR=WV3 --METHOD=MTF-GLP-FS --OUTPUT="$folder/qgis.tif" |
+  tee "$folder/said"
 grep -q "OUTPUT:.*qgis.tif" "$folder/said" || fail "the algorithm names no result"
 grep -q "HQNR 0\." "$folder/said" || fail "the messages of the command are not shown"
 "$sharpen" "$folder/pair/PAN.tif" "$folder/pair/MS.tif" "$folder/straight.tif" --sensor WV3 --method MTF-GLP-FS --quiet
