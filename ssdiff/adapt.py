@@ -12,12 +12,12 @@ from itertools import islice
 import numpy as np
 import torch
 from .diffusion import in_units
+from .iteration import DivergedError
 from .lbaf import parameter_groups, phase, phase_at
 from .network import diffusion_of, save, SSDiff
-from .pairs import Box, Scene, windows
+from .pairs import Box, Scene
 from .resampling import bicubic_reduce, decimate, mtf_blur, upsample23
 from .sensors import Sensor
-from .iteration import DivergedError
 from .training import Trainer
 from .validation import validation
 
@@ -117,7 +117,7 @@ class _Best:
 def adapt(net:SSDiff,         # Variant V5, trained; left as it is
           scene:Scene,
           sensor:Sensor,
-          iterations:int=32, # At most
+          iterations:int=32,  # At most
           lr:float=2e-4,      # Twice the paper's for fine-tuning, for few iterations
           batch:int=4,
           mode:str="alternating", # See `ssdiff.lbaf.MODES`

@@ -49,7 +49,7 @@ class Consistency:
     "The step that makes a sharpened image consistent with MS."
     sensor:Sensor
     damping:float=DAMPING
-    label, reach = "consistent", 4*_FAR + 2*(TAPS - 1)//2 # PAN pixels it looks around
+    label, reach = "consistent", 4*_FAR + 2*(TAPS//2) # PAN pixels it looks around
 
     def lacking(self,
                 image:np.ndarray, # (B,4h,4w), sharpened

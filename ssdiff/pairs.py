@@ -74,6 +74,12 @@ class Scene:
     shape:tuple # Rows and columns, multiples of 4
     inner:Box   # Where PAN lies in it: all of it, or up to three pixels less at each side
     notes:list  # What had to be done to the images
+    said = None # What was found about how MS lies on PAN, if that was looked at
+
+    @property
+    def delivered(self) -> "Scene":
+        "What a result is judged by."
+        return self
 
     def pan_part(self, rows:slice, cols:slice) -> tuple:
         raise NotImplementedError("(1,h,w) and valid (h,w), of pixels of PAN")

@@ -8,6 +8,7 @@ __all__ = ['DEAD', 'unexplained', 'locate', 'Offset', 'arrays_of', 'find_offsets
 
 # %% ../nbs/8_sharpen/14_registration.ipynb #reg-2
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from .consistency import Consistency
 from .instrument import SECOND_ARRAY
 from .mtf import lowpass, mtf_kernel
 from .pairs import _gather, _mirror, Box, Scene, windows
-from .sensors import get_sensor, Sensor
+from .sensors import get_sensor
 from .validity import fill
 
 # %% ../nbs/8_sharpen/14_registration.ipynb #reg-like
@@ -45,12 +46,13 @@ def unexplained(pan:np.ndarray, # (1,4h,4w), with `_AROUND` pixels at each side 
     band = _pieces(_detail(ms, 1)[:, c:ms.shape[1]-c, c:ms.shape[2]-c])
     h, w = ms.shape[1]*4 - 2*_AROUND, ms.shape[2]*4 - 2*_AROUND
     out, places = np.empty((band.shape[1], len(ms), 2*_MOST + 1, 2*_MOST + 1)), range(-_MOST, _MOST + 1)
+    power = np.einsum("bpn,bpn->pb", band, band)
     for i, dy in enumerate(places):
         for j, dx in enumerate(places):
             y, x = _AROUND + 2 - dy, _AROUND + 2 - dx
             there = _pieces(fine[y:y + h:4, x:x + w:4])
             square = np.einsum("bpn,pn->pb", band, there)**2
-            size = np.einsum("bpn,bpn->pb", band, band)*(there**2).sum(-1)[:, None]
+            size = power*(there**2).sum(-1)[:, None]
             share = np.divide(square, size, out=np.zeros_like(square), where=size > 1e-9)
             out[:, :, i, j] = np.log1p(-share.clip(0, .9999))
     return out
@@ -121,7 +123,7 @@ def _looks(scene, side, count) -> list:
     boxes = [b for b in windows(inner, side) if b.h == b.w == side]
     order = np.random.default_rng(0).permutation(len(boxes))[:5*count]
     parts = (scene.read(boxes[i]._replace(y=boxes[i].y + _AROUND, x=boxes[i].x + _AROUND).grow(_AROUND)) for i in order)
-    return [p for p, _ in zip((p for p in parts if p.valid.all()), range(count))]
+    return list(islice((p for p in parts if p.valid.all()), count))
 
 def find_offsets(scene:Scene,
                  sensor,          # Name or `Sensor`
@@ -215,7 +217,7 @@ class Placed:
         more = self.step.lacking(there, self.scene.scene.read(box).ms)
         return there + more if self.scene.grid == "ms" else image + move(more, self.scene.offsets)
 
-_SHIFTED = 16 # PAN pixels, as far as the moving filter looks
+_SHIFTED = 16 # PAN pixels, as far as the moving filter looks (_TAPS + _MOST), a multiple of 4
 
 def placed(scene:Registered,
            step:Consistency=None, # That is to follow a method

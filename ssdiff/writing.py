@@ -116,7 +116,7 @@ def _labelled(scene, method, holes, window) -> dict:
     profile, tags = dict(scene.description["profile"]), scene.description["tags"]
     if window and window % 256: profile |= dict(blockxsize=window, blockysize=window)
     if holes and profile["nodata"] is None: profile["nodata"] = spare_value(profile["dtype"])
-    said = dict(REGISTERED="; ".join(scene.said)) if hasattr(scene, "said") else {}
+    said = {} if scene.said is None else dict(REGISTERED="; ".join(scene.said))
     tags = {**tags, None: {**tags[None], "SHARPENED_BY": f"ssdiff {method.label}", **said}}
     return {**scene.description, "profile": profile, "tags": tags}
 
@@ -197,10 +197,9 @@ def sharpen_files(scene:GeoScene,
         with new_files([*files, *map(Path, also)], overwrite) as (parts, publish):
             with new_tiffs(dict(zip(parts, files.values())), overviews) as made:
                 _write(scene, made, sensor, method, track, how)
-            # a registered scene (the page of that name) says what it is judged by, and what was found
-            scores = sample_quality(getattr(scene, "delivered", scene), partial(_read_back, parts[0], scene), sensor)
+            scores = sample_quality(scene.delivered, partial(_read_back, parts[0], scene), sensor)
             hqnr, seconds = float(np.mean(scores)) if scores else None, time.perf_counter() - begin
-            pixels, notes = scene.inner.h*scene.inner.w, [*scene.notes, *getattr(scene, "said", ())]
+            pixels, notes = scene.inner.h*scene.inner.w, [*scene.notes, *(scene.said or ())]
             outcome = Outcome(pixels, seconds, hqnr, len(scores), notes, method.label)
             if finish: finish(parts, outcome)
             notes += publish()
