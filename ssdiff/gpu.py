@@ -20,7 +20,6 @@ from .data import PanData, prepare
 from .diffusion import Diffusion
 from .inputs import toy_batch, trusted
 from .network import SSDiff, VARIANTS, toy_network
-from .sensors import get_sensor
 from .training import Trainer, fit_all
 from .validation import residual_std, validation
 
@@ -55,16 +54,20 @@ def toy_trainer(bands:int=8, size:int=64, batch:int=12, **options) -> Trainer:
     d, net = Diffusion(scale=0.05), SSDiff(bands, window=size)
     return Trainer(net, d.loss, Patches(4 * batch, bands, size), d.draw, batch=batch, patch=size, **options)
 
-def training_step(replayed:bool=True, **options):
-    "A call that trains for one iteration."
-    t, numbers = toy_trainer(**options), itertools.count()
+def _steps(t:Trainer, replayed:bool):
+    "A call that trains for one iteration, by a graph or launched one by one."
     t._start()
     if not replayed: t._graphs.most = 0
     with t._inside(): t._settle()
+    numbers = itertools.count()
     def run():
         i = next(numbers)
         with t._inside(): t._update(t._rows(i), i)
     return run
+
+def training_step(replayed:bool=True, **options):
+    "A call that trains for one iteration."
+    return _steps(toy_trainer(**options), replayed)
 
 def _network(device, bands, size, replayed):
     "What estimates, as the package calls it or as it is."
@@ -142,12 +145,9 @@ def without_graphs(iterations:int=20, **options) -> float: # Largest difference 
     "How far training by graphs is from the same steps launched one by one."
     def trained(replayed):
         t = toy_trainer(**options)
-        t._start()
-        if not replayed: t._graphs.most = 0
-        with t._inside():
-            t._settle()
-            for i in range(iterations): t._update(t._rows(i), i)
-            return torch.cat([p.detach().flatten() for p in t.net.parameters()]).cpu()
+        step = _steps(t, replayed)
+        for _ in range(iterations): step()
+        with t._inside(): return torch.cat([p.detach().flatten() for p in t.net.parameters()]).cpu()
     return (trained(True) - trained(False)).abs().max().item()
 
 def same_bits(

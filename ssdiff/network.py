@@ -9,7 +9,6 @@ __all__ = ['VARIANTS', 'MOST_BANDS', 'MOST_WINDOW', 'FORM', 'HEADER', 'PRECISION
 # %% ../nbs/4_ssdiff/06_network.ipynb #11002
 from copy import deepcopy
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from .diffusion import Diffusion
 from .files import fill_weights, read_weights, write_weights
 from .fmim import fmim
 from .inputs import check_images, check_kinds, is_trusted, whole_number
-from .replay import Graphs
+from .replay import addresses, graphs_of
 from .schedules import SCHEDULES
 
 # %% ../nbs/4_ssdiff/06_network.ipynb #11005
@@ -192,14 +191,12 @@ def restore(self:SSDiff,
     return self.diffusion.sample(net, pan, lms, ms, **{"progress": False, **options})
 
 # %% ../nbs/4_ssdiff/06_network.ipynb #replayed-c
-_graphs = WeakKeyDictionary() # network → its graphs, gone when it is
-
 @patch
 def _replayed(self:SSDiff):
     "What estimates like itself: on a processor itself, on a GPU by graphs"
-    if not self.head[0].weight.is_cuda: return self
-    where = tuple(p.data_ptr() for p in self.parameters())
-    graphs = _graphs.setdefault(self, Graphs())
+    graphs = graphs_of(self)
+    if not (self.head[0].weight.is_cuda or graphs.always): return self
+    where = addresses(self)
 
     def estimate(x_t, t, pan, lms, ms):
         return graphs.run(lambda x: self(**x), dict(x_t=x_t, t=t, pan=pan, lms=lms, ms=ms), where)

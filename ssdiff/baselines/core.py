@@ -11,13 +11,12 @@ __all__ = ['LOSSES', 'OPTIMIZERS', 'Recipe', 'course', 'make_optimizer', 'within
 import importlib
 import pkgutil
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from ..files import check_weights, fill_weights, read_weights, write_weights
 from ..inputs import check_images, trusted
-from ..replay import Graphs
+from ..replay import addresses, graphs_of
 from ..windows import blend_windows, in_full_batches, usual_overlap
 
 # %% ../../nbs/6_compared/01_core.ipynb #20006
@@ -154,18 +153,15 @@ def draw(self:Baseline,
     return {}
 
 # %% ../../nbs/6_compared/01_core.ipynb #finish
-_graphs = WeakKeyDictionary() # network → its graphs, gone when it is
-
 @patch
 def _finish(self:Baseline, pan, lms, ms=None) -> Tensor:
     "One call, clipped; on a GPU by graphs, whose images are looked at before"
-    graphs = _graphs.setdefault(self, Graphs())
+    graphs = graphs_of(self)
     if not (next(self.parameters()).is_cuda or graphs.always): return self(pan, lms, ms).clamp(0, 1)
     images = dict(pan=pan, lms=lms, ms=ms)
     self.check(**images)
     given = {k: x for k, x in images.items() if x is not None}
-    where = tuple(x.data_ptr() for x in (*self.parameters(), *self.buffers()))
-    with trusted(): return graphs.run(lambda x: self(**x).clamp(0, 1), given, where)
+    with trusted(): return graphs.run(lambda x: self(**x).clamp(0, 1), given, addresses(self))
 
 # %% ../../nbs/6_compared/01_core.ipynb #20019
 @patch
