@@ -21,7 +21,8 @@ def transfer(
     rings=RINGS,       # Limits of the rings
 ) -> np.ndarray:       # (bands, rings), relative to the first ring
     "How much of PAN's content each band passes on."
-    x, inside = _spectra(ms, pan)[0], _inside(ms.shape[1:], rings)
+    x, f = _spectra(ms, pan)
+    inside = _inside(f, rings)
     passed = [[(b[i]*x[-1][i].conj()).real.sum() / (abs(x[-1][i])**2).sum() for i in inside] for b in x[:-1]]
     return np.array(passed) / np.array(passed)[:, :1]
 
@@ -32,11 +33,11 @@ def _spectra(ms, pan):
     h, w = x.shape[1:]
     window = np.hanning(h)[:, None] * np.hanning(w)
     mean = (x*window).sum((1, 2), keepdims=True) / window.sum()
-    return fft.rfft2((x - mean)*window), fft.fftfreq(h)[:, None], fft.rfftfreq(w)[None]
+    return fft.rfft2((x - mean)*window), (fft.fftfreq(h)[:, None], fft.rfftfreq(w)[None])
 
 
-def _inside(shape, rings):
-    f = np.hypot(fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])[None])
+def _inside(frequencies, rings):
+    f = np.hypot(*frequencies)
     return [(f >= low) & (f < high) for low, high in zip(rings, rings[1:])]
 
 # %% ../nbs/2_scenes/11_realism.ipynb #real-8
@@ -46,8 +47,8 @@ def unexplained(
     rings=RINGS,       # Limits of the rings
 ) -> np.ndarray:       # (rings,), 0…1
     "Share of PAN's power that the bands together do not explain."
-    x = _spectra(ms, pan)[0]
-    return np.array([_unexplained(x[-1][i], x[:-1][:, i].T) for i in _inside(ms.shape[1:], rings)])
+    x, f = _spectra(ms, pan)
+    return np.array([_unexplained(x[-1][i], x[:-1][:, i].T) for i in _inside(f, rings)])
 
 
 def _unexplained(y, x):
@@ -63,7 +64,7 @@ def offsets(
     most:float=.15,     # Frequencies used, cycles per pixel
 ) -> np.ndarray:        # (bands, 2), rows and columns, in pixels
     "By how much the content of each band lies below and to the right of PAN's."
-    x, fy, fx = _spectra(ms, pan)
+    x, (fy, fx) = _spectra(ms, pan)
     f = np.hypot(fy, fx)
     use = (f > .01) & (f < most)
     waves = -2*np.pi*np.stack([np.broadcast_to(g, f.shape)[use] for g in (fy, fx)], 1)

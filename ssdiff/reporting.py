@@ -9,7 +9,7 @@ __all__ = ['IDEAL', 'REDUCED', 'FULL', 'COSTS', 'TABLES', 'LABELS', 'COLUMNS', '
 
 # %% ../nbs/7_study/09_reporting.ipynb #reporting-2
 from dataclasses import dataclass, field
-import json, re
+import json
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -167,18 +167,6 @@ def make_table(
     words = [c for c in numbers if c.startswith(("mark", "paper_mark", "agreement"))]
     return numbers.assign(**numbers[words].astype(object).fillna(""))
 
-def _trainings(table, scores):
-    "Row of the table → scores by image; by image and seed where every row was trained with further seeds."
-    ours = {row: {"1": scores[m]} for row, m in table.rows.items() if m in scores}
-    for name in scores if table.seeded else ():
-        method, _, seed = name.partition("-seed")
-        for row, m in table.rows.items():
-            if seed and m == method: ours[row][seed] = scores[name]
-    seeds = sorted(set.intersection(*map(set, ours.values()))) if ours else []
-    if len(seeds) < 2: return {row: some["1"] for row, some in ours.items()}
-    several = {row: pd.concat({seed: some[seed] for seed in seeds}, names=["seed"]) for row, some in ours.items()}
-    return {row: frame.swaplevel() for row, frame in several.items()}
-
 def _values(ours, index):
     "An index of all methods: a row for each image (and seed), a column for each method that has it."
     values = pd.DataFrame({row: s[index] for row, s in ours.items() if index in s})
@@ -207,6 +195,18 @@ def _index(table, index, values, printed):
     return pd.concat([pd.DataFrame(own), printed.add_prefix("paper_"), paper_mark, *judged], axis=1)
 
 def _cost(values, printed): return pd.concat([values.rename("mean"), printed["mean"].rename("paper_mean")], axis=1)
+
+# %% ../nbs/7_study/09_reporting.ipynb #trainings-c
+def _trainings(table, scores):
+    "Row of the table → scores by image; by image and seed where every row was trained with further seeds."
+    def by_seed(method):
+        names = [n for n in scores if n == method or table.seeded and n.startswith(f"{method}-seed")]
+        return {n.partition("-seed")[2] or "1": scores[n] for n in names}
+    ours = {row: by_seed(m) for row, m in table.rows.items() if m in scores}
+    seeds = sorted(set.intersection(*map(set, ours.values()))) if ours else []
+    if len(seeds) < 2: return {row: some["1"] for row, some in ours.items()}
+    return {row: pd.concat({seed: some[seed] for seed in seeds}, names=["seed"]).swaplevel()
+            for row, some in ours.items()}
 
 # %% ../nbs/7_study/09_reporting.ipynb #rep-34
 def show_table(

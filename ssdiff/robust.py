@@ -166,7 +166,7 @@ def _other_responses(batch, normal):
     grain = .016 * pan.std((1, 2, 3), keepdim=True) * normal(1, 1, 1) * normal(*pan.shape[1:])
     return dict(mixed, pan=pan + into_pan + grain)
 
-
+# %% ../nbs/5_training/08_robust.ipynb #grounds-c
 def _other_grounds(batch, share, size):
     "Less of what is larger than 2.5 to 10 PAN pixels: as if things were smaller. `share` and `size` lie in 0…1."
     on_gpu = share.is_cuda

@@ -1,11 +1,13 @@
 "Methods, sharpening and scoring on small images."
-import numpy as np, pytest, torch
+from fnmatch import fnmatch
+from pathlib import Path
+import nbformat, numpy as np, pytest, ssdiff, torch
 from ssdiff.baselines import create, entries
 from ssdiff.classical import METHODS
 from ssdiff.evaluation import fuse_all, save_scores, score_all, timed
 from ssdiff.catalogue import get_method
 from ssdiff.methods import network_method
-from ssdiff.network import SSDiff
+from ssdiff.network import save, SSDiff, toy_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,3 +46,17 @@ def test_scores_are_the_same_bytes_with_or_without_a_watch(name, tmp_path):
         save_scores(tmp_path/folder/f"{name}.csv", score_all(fuse_all(method, data, "QB", progress=False), data, "QB"))
     assert len(seconds) == 2 and (tmp_path/f"a/{name}.csv").read_bytes() == (tmp_path/f"b/{name}.csv").read_bytes()
     assert (tmp_path/f"a/{name}.csv").read_text().startswith("image,Q,SAM,ERGAS,SCC,Q2n\n0,")
+
+def test_another_form_of_ssdiff_is_the_mean_of_samples_with_seeds_of_their_own(tmp_path):
+    "As the stage that evaluates makes it; its cell is carried out as it stands."
+    (tmp_path/"weights/QB").mkdir(parents=True)
+    save(toy_network(), tmp_path/"weights/QB/SSDiff.safetensors")
+    page = nbformat.read(Path(__file__).parents[1]/"nbs/study/05_evaluate.ipynb", as_version=4)
+    known = dict(results=tmp_path, sensor="QB", trained="QB", leave_out=[], device="cpu", seed=3, steps=1,
+                 sampler="ddim", eta=0., sampling={}, forms={"SSDiff-mean": dict(steps=2, samples=2)}, METHODS={},
+                 fnmatch=fnmatch, np=np, ssdiff=ssdiff, get_method=get_method, network_method=network_method)
+    exec(next(c.source for c in page.cells if "def form(" in c.source), known)
+    assert list(known["methods"]) == ["SSDiff", "SSDiff-mean"]
+    mean, *each = (fuse_all(m, Images(1), "QB", progress=False) for m in (known["methods"]["SSDiff-mean"], *(
+        network_method(known["nets"]["SSDiff"], "QB", steps=2, sampler="ddim", eta=0., seed=s) for s in (3, 4))))
+    assert (each[0] != each[1]).any() and np.abs(mean - np.mean(each, 0)).max() < .01

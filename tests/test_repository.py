@@ -63,6 +63,13 @@ def test_the_networks_of_the_parameters_are_known_by_these_names():
     from ssdiff.baselines import names as known
     assert set(params["methods"]) <= set(known())
 
+def test_every_stage_that_may_be_out_of_date_is_in_a_group_of_the_makefile():
+    "What is in none waits until all others are done."
+    makefile = (ROOT/"Makefile").read_text(encoding="utf-8")
+    groups = re.search(r"for group in (.*?); do", makefile.replace("\\\n", " "))[1].replace("'", "").split()
+    known = re.compile("|".join(groups)).fullmatch
+    assert len(groups) > 3 and not [name for name in stages if not (stages[name].get("frozen") or known(name))]
+
 def test_stage_notebooks_export_nothing():
     for path in (ROOT/"nbs/study").glob("*.ipynb"):
         cells = nbformat.read(path, as_version=4).cells
