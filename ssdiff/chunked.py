@@ -6,7 +6,6 @@
 __all__ = ['ChunkedScene', 'sharpen_chunks']
 
 # %% ../nbs/8_sharpen/16_chunked.ipynb #chunked-2
-import warnings
 from functools import partial
 import numpy as np
 from .labelled import is_chunked

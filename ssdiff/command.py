@@ -185,14 +185,14 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == "darwin" else 1024)/1e9
 
 def _short(x) -> str:
-    "Two digits at least, and no zero for what is none."
+    "With one decimal, or two digits of what is smaller than one."
     return f"{x:.1f}" if x >= 1 else f"{x:.2g}"
 
 def _summary(out, o) -> str:
     "What the command says in the end."
     size, speed = o.pixels/1e6, o.pixels/1e6/o.seconds
     facts = [f"{_short(size)} megapixels in {o.seconds:.1f} s ({_short(speed)} a second)"]
-    if _peak(): facts.append(f"peak memory {_peak():.2f} GB")
+    if peak := _peak(): facts.append(f"peak memory {peak:.2f} GB")
     several = f"mean of {o.windows} windows; " if o.windows > 1 else ""
     unknown = "HQNR unknown: no window is complete and has detail in all bands"
     facts.append(unknown if o.hqnr is None else f"HQNR {o.hqnr:.3f} ({several}1 is ideal)")

@@ -10,7 +10,6 @@ import argparse
 import logging
 import warnings
 from contextlib import contextmanager
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from .outputs import check_output, new_files

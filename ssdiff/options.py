@@ -8,7 +8,7 @@ __all__ = ['sharpen_parser', 'completion']
 # %% ../nbs/8_sharpen/20_options.ipynb #options-2
 import argparse
 from .sensors import SENSORS
-from .wishes import method_names
+from .wishes import method_names, PLACINGS
 
 # %% ../nbs/8_sharpen/20_options.ipynb #epilog
 _EPILOG = """examples:
@@ -52,9 +52,10 @@ def _add_files(group):
 # %% ../nbs/8_sharpen/20_options.ipynb #groups
 def _add_method(group):
     a = group.add_argument
-    free, networks = method_names()[:5], method_names()[5:]
+    names = method_names()
+    free = names.index("SSDiff") + 1 # so many need no file of weights
     a("--method", default="SSDiff",
-      help=f"{', '.join(free)} (default); with --weights also {', '.join(networks)}")
+      help=f"{', '.join(names[:free])} (default); with --weights also {', '.join(names[free:])}")
     a("--steps", type=int, metavar="N", help="steps of a diffusion model (default: 1, or 5 for several samples)")
     a("--sampler", metavar="NAME", help="of a diffusion model: ddim (default for SSDiff), ddpm, dpmpp_2m")
     a("--samples", type=int, default=1, metavar="N", help="sample a diffusion model N times; the result is the mean")
@@ -109,8 +110,10 @@ def _add_instead(group):
 def completion(shell) -> str:
     "The script for a shell."
     import shtab
+    from ssdiff.network import PRECISIONS
     from ssdiff.samplers import SAMPLERS
-    known = dict(sensor=SENSORS, method=method_names(), sampler=SAMPLERS, device=("cpu", "cuda", "mps"))
+    known = dict(sensor=SENSORS, method=method_names(), sampler=SAMPLERS, device=("cpu", "cuda", "mps"),
+                 precision=PRECISIONS, **PLACINGS)
     files = dict.fromkeys(("pan", "ms", "out", "weights", "uncertainty", "keep_weights"), shtab.FILE)
     parser, kinds = sharpen_parser(), {**files, "example": shtab.DIRECTORY}
     for action in parser._actions:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from ssdiff.baselines import create, entries, load_published, names, recipe
-from ssdiff.baselines.core import course, fill_sine, make_optimizer, sine_images
+from ssdiff.baselines.core import course, fill_sine, make_optimizer
 from ssdiff.published import match_weights
 
 DIRECT = [n for n, m in entries().items() if not m.diffusion]

@@ -234,4 +234,7 @@ def test_a_shell_completes_options_and_their_values(capsys, shell):
     assert main(["--completion", shell]) == 0
     script = capsys.readouterr().out
     for word in ("--uncertainty", "WV3", "MTF-GLP-FS", "FusionNet", "ddpm"): assert word in script
-    if shell == "bash": assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    if shell == "bash":
+        for option, value in dict(register="band", grid="pan", precision="bfloat16").items():
+            assert re.search(f"_{option}_choices=.*'{value}'", script)
+        assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0

@@ -8,6 +8,7 @@ import torch
 
 from ssdiff.catalogue import get_method
 from ssdiff.export import main
+from ssdiff.network import save, toy_network
 from ssdiff.resampling import upsample23
 from ssdiff.scenes import simulate
 from ssdiff.sensors import SENSORS
@@ -92,3 +93,18 @@ def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr("ssdiff.export.compare_graph", lambda *args: difference)
         assert main([str(tmp_path/"out.onnx"), "--sensor", "QB"]) == 2
         assert "ONNX Runtime differs from PyTorch by" in capsys.readouterr().err and not [*tmp_path.iterdir()]
+
+
+def test_the_window_and_the_weights_are_those_that_were_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssdiff.export.find_spec", lambda name: True)
+    made = []
+    def write(module, path, bands, side, facts):
+        made.append((module.noise.shape[-1], side, facts["window"], sum(p.numel() for p in module.net.parameters())))
+        path.write_text("graph")
+    monkeypatch.setattr("ssdiff.export.write_graph", write)
+    monkeypatch.setattr("ssdiff.export.compare_graph", lambda *args: 0.)
+    net = toy_network()
+    save(net, tmp_path/"w.safetensors")
+    line = [str(tmp_path/"out.onnx"), "--sensor", "QB", "--window", "16", "--weights", str(tmp_path/"w.safetensors")]
+    assert main(line) == 0 and (tmp_path/"out.onnx").read_text() == "graph"
+    assert made == [(16, 16, 16, sum(p.numel() for p in net.parameters()))]

@@ -14,11 +14,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 PAIR, HOW = simulate("QB", 7, 16), dict(sensor="QB", method="EXP")
 
 
-def pair(dtype="uint16", pan_attrs={}, ms_attrs={}, order=("band", "y", "x")):
+def pair(dtype="uint16", ms_attrs={}, order=("band", "y", "x")):
     at = lambda n, step: dict(y=5e6 - step*(np.arange(n) + .5), x=3e5 + step*(np.arange(n) + .5))
     crs = lambda place: xr.DataArray(0, attrs=dict(crs_wkt="UTM", GeoTransform=place))
     pan = xr.DataArray(
-        PAIR["pan"].astype(dtype), dict(at(64, 0.5), spatial_ref=crs("pan")), ("band", "y", "x"), "pan", pan_attrs
+        PAIR["pan"].astype(dtype), dict(at(64, 0.5), spatial_ref=crs("pan")), ("band", "y", "x"), "pan"
     )
     ms = xr.DataArray(
         PAIR["ms"].astype(dtype),

@@ -5,7 +5,6 @@ Some 480 examples by default.
 """
 import os
 import tempfile
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -20,7 +19,7 @@ from ssdiff.checking import check_file
 from ssdiff.data import PanData
 from ssdiff.schedules import spaced, SPACINGS
 from ssdiff.diffusion import Diffusion
-from ssdiff.windows import blend_windows, ramps
+from ssdiff.windows import ramps
 from ssdiff.place_noise import gaussian
 from ssdiff.resampling import bicubic_reduce, decimate, mtf_blur, pan_mtf_blur, upsample23, wald
 from ssdiff.sensors import SENSORS

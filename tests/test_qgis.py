@@ -50,17 +50,18 @@ def test_the_plugin_and_the_command_know_the_same():
     from ssdiff.classical import SCHEMES
     from ssdiff.options import sharpen_parser
     from ssdiff.sensors import SENSORS
-    from ssdiff.wishes import check_placing
+    from ssdiff.wishes import PLACINGS
     assert set(runner.SENSORS) <= set(SENSORS) and set(runner.METHODS) <= {"SSDiff", *SCHEMES}
-    for way in runner.REGISTRATIONS: check_placing(way, "ms", None)
+    assert set(runner.REGISTRATIONS) == set(PLACINGS["register"])
     assert sharpen_parser().get_default("register") == runner.REGISTRATIONS[0]
     line = runner.command_line("c", "p.tif", "m.tif", "o.tif", "WV3", uncertainty="u.tif", extra="--adapt 0 --cog")
     asked = sharpen_parser().parse_args(line[1:])
     assert (asked.pan, asked.ms, asked.out, asked.sensor) == ("p.tif", "m.tif", "o.tif", "WV3")
     assert asked.json and asked.overwrite and asked.cog and asked.adapt == 0
     assert (asked.uncertainty, asked.samples) == ("u.tif", 8)
-    assert "--register" not in line and "--samples" not in runner.command_line("c", "p", "m", "o", "WV3")
-    assert runner.command_line("c", "p", "m", "o", "WV3", register="auto")[-2:] == ["--register", "auto"]
+    assert asked.register == runner.REGISTRATIONS[0]
+    assert "--samples" not in runner.command_line("c", "p", "m", "o", "WV3")
+    assert sharpen_parser().parse_args(runner.command_line("", "p", "m", "o", "WV3", register="band")[1:]).register == "band"
     with pytest.raises(runner.Failed, match="cannot be read"): runner.command_line("c", "p", "m", "o", "QB", extra="'")
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 import nbformat, pytest, yaml
 from ssdiff.dependencies import write_deps
 from ssdiff.params import get_group
-from ssdiff.sources import imported
 
 ROOT = Path(__file__).parents[1]
 PIP_NAME = {"yaml": "pyyaml", "PIL": "pillow", "ruamel": "ruamel.yaml"}

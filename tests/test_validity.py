@@ -14,9 +14,7 @@ import ssdiff
 from holed import SOURCES, sources, write, write_vrt
 from ssdiff.scenes import simulate
 from ssdiff.sensors import SENSORS
-from ssdiff.catalogue import get_method
 from ssdiff.network import toy_network
-from ssdiff.sharpening import sharpen_arrays
 from ssdiff.validity import resample
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -1,4 +1,6 @@
 """The algorithm "Pansharpen (ssdiff)": its parameters, and a run of the command."""
+import shlex
+
 from qgis.core import (
     QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingParameterDefinition, QgsProcessingParameterEnum,
     QgsProcessingParameterNumber, QgsProcessingParameterRasterDestination, QgsProcessingParameterRasterLayer,
@@ -10,7 +12,7 @@ from . import runner
 HELP = "\n\n".join((
     "Sharpens a multispectral image (MS) with a panchromatic one (PAN) of four times the resolution. "
     "The result lies on PAN's grid and has MS's bands, type and value for no data.",
-    "SSDiff is a diffusion model that is first adapted to the scene, which takes a quarter of a minute or more. "
+    "SSDiff is a diffusion model that is first adapted to the scene, which takes some seconds or more. "
     "The other methods are classical ones and quick.",
     "Uncertainty, of SSDiff alone, is the standard deviation of several samples for each pixel and band; "
     "the result is then their mean.",
@@ -40,9 +42,8 @@ class Pansharpen(QgsProcessingAlgorithm):
         add(QgsProcessingParameterRasterLayer("MS", "Multispectral image (MS)"))
         add(QgsProcessingParameterEnum("SENSOR", "Satellite", runner.SENSORS, defaultValue=runner.SENSORS[0], **choose))
         add(QgsProcessingParameterEnum("METHOD", "Method", runner.METHODS, defaultValue=runner.METHODS[0], **choose))
-        if runner.REGISTRATIONS:
-            ways = dict(options=runner.REGISTRATIONS, defaultValue=runner.REGISTRATIONS[0], **choose)
-            add(QgsProcessingParameterEnum("REGISTRATION", "Move MS to where PAN lies", **ways))
+        ways = dict(options=runner.REGISTRATIONS, defaultValue=runner.REGISTRATIONS[0], **choose)
+        add(QgsProcessingParameterEnum("REGISTRATION", "Move MS to where PAN lies", **ways))
         count = dict(type=QgsProcessingParameterNumber.Integer, defaultValue=8, minValue=2)
         self._add_advanced(QgsProcessingParameterNumber("SAMPLES", "Samples, if uncertainty is asked for", **count))
         words = "Additional options of ssdiff-sharpen (such as --adapt 0 --cog)"
@@ -70,10 +71,10 @@ class Pansharpen(QgsProcessingAlgorithm):
         line = runner.command_line(
             runner.find_command(text("ENVIRONMENT") or self.environment()),
             *(self._file(parameters, name, context) for name in ("PAN", "MS")), out, chosen("SENSOR"), chosen("METHOD"),
-            register=chosen("REGISTRATION") if runner.REGISTRATIONS else "", uncertainty=uncertainty,
+            register=chosen("REGISTRATION"), uncertainty=uncertainty,
             samples=self.parameterAsInt(parameters, "SAMPLES", context), extra=text("EXTRA"),
         )
-        feedback.pushCommandInfo(runner.shlex.join(line))
+        feedback.pushCommandInfo(shlex.join(line))
 
         def progress(what, share):
             if not share: feedback.setProgressText(f"{what} ...")

@@ -12,7 +12,7 @@ import time
 SENSORS = "WV3", "WV2", "WV4", "QB", "GF2", "IKONOS", "GE1"
 METHODS = "SSDiff", "MTF-GLP-FS", "BDSD-PC", "BT-H", "EXP"
 REGISTRATIONS = "auto", "array", "band", "off"  # What `ssdiff-sharpen --register` takes, the default first
-PATIENCE = 20       # Seconds that a run which is cancelled may take to clear up
+PATIENCE = 20 # Seconds that a run which is cancelled may take to clear up
 
 # QGIS sets these for its own Python, GDAL and PROJ; another Python must not see them
 FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "GDAL_DATA", "GDAL_DRIVER_PATH", "PROJ_LIB", "PROJ_DATA",
@@ -40,10 +40,11 @@ def find_command(environment=""):
                  "installed in (the one that has bin or Scripts in it).")
 
 
-def command_line(command, pan, ms, out, sensor, method="SSDiff", register="", uncertainty="", samples=8, extra=""):
+def command_line(command, pan, ms, out, sensor, method="SSDiff", register="auto", uncertainty="", samples=8,
+                 extra=""):
     """The arguments of a run. What is written has been agreed upon with QGIS, so it may be replaced."""
-    line = [command, pan, ms, out, "--sensor", sensor, "--method", method, "--json", "--overwrite"]
-    if register: line += ["--register", register]
+    line = [command, pan, ms, out, "--sensor", sensor, "--method", method, "--register", register]
+    line += ["--json", "--overwrite"]
     if uncertainty: line += ["--uncertainty", uncertainty, "--samples", str(samples)]
     try: return line + shlex.split(extra or "")
     except ValueError as e: raise Failed(f"The additional options cannot be read ({e}): {extra}") from e
@@ -60,8 +61,8 @@ def run(line, progress, say, cancelled):
     """
     apart = dict(creationflags=subprocess.CREATE_NO_WINDOW) if os.name == "nt" else dict(start_new_session=True)
     pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    text = dict(encoding="utf-8", errors="replace")
-    try: process = subprocess.Popen(line, env=clean_environment(), **pipes, **text, **apart)
+    coded = dict(encoding="utf-8", errors="replace")
+    try: process = subprocess.Popen(line, env=clean_environment(), **pipes, **coded, **apart)
     except OSError as e: raise Failed(f"{line[0]} cannot be started ({e}); is it the command of an environment?") from e
     heard, out, last = queue.Queue(), [], ""
     readers = [threading.Thread(target=f, daemon=True)

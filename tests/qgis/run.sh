@@ -33,7 +33,7 @@ zipfile.ZipFile(pack(path)).extractall(plugins)
 PYTHON
 process plugins enable ssdiff_processing
 process help ssdiff:pansharpen > "$folder/help"
-for name in PAN MS SENSOR METHOD SAMPLES ENVIRONMENT OUTPUT UNCERTAINTY; do
+for name in PAN MS SENSOR METHOD REGISTRATION SAMPLES EXTRA ENVIRONMENT OUTPUT UNCERTAINTY; do
   grep -q "^$name:" "$folder/help" || { cat "$folder/help"; fail "the algorithm has no parameter $name"; }
 done
 
