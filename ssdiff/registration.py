@@ -101,12 +101,15 @@ def _offset(found, bands) -> Offset:
     moved = error <= _SURE and np.hypot(*place) > max(DEAD, 3*error)
     return Offset(tuple(bands), tuple(map(float, place)), error, bool(moved))
 
-def _own(found, array) -> list:
-    "The bands of an array that are surely off by themselves."
-    alone = (_offset(found, [b]) for b in array.bands)
+def _parted(found, bands) -> list:
+    "The offset of an array, and of each of its bands that is surely off by itself."
+    array = _offset(found, bands)
+    alone = (_offset(found, [b]) for b in bands)
     beyond = lambda o: np.hypot(*np.subtract(o.place, array.place))
     sure = lambda o: o.error <= _SURE/2 and beyond(o) > max(4*DEAD, 6*np.hypot(o.error, array.error))
-    return [o for o in alone if sure(o)]
+    own = [o for o in alone if sure(o)]
+    rest = [b for b in bands if (b,) not in {o.bands for o in own}]
+    return [*([_offset(found, rest)] if rest else []), *own]
 
 # %% ../nbs/8_sharpen/14_registration.ipynb #reg-arrays
 def arrays_of(sensor # Name or `Sensor`
@@ -140,8 +143,8 @@ def find_offsets(scene:Scene,
     if sum(map(len, found)) < _LEAST: return []
     found = np.concatenate(found)
     if way == "band": return [_offset(found, [b]) for b in range(scene.bands)]
-    arrays = [_offset(found, bands) for bands in arrays_of(sensor)]
-    return arrays + ([o for a in arrays for o in _own(found, a)] if way == "auto" else [])
+    one = _parted if way == "auto" else lambda found, bands: [_offset(found, bands)]
+    return [o for bands in arrays_of(sensor) for o in one(found, bands)]
 
 # %% ../nbs/8_sharpen/14_registration.ipynb #reg-move
 _TAPS = 8 # Pixels at each side of the moving filter
