@@ -90,7 +90,7 @@ endif
 	@python -m ssdiff.reproduced take_up
 	@test -n "$${LAUNCH:-}" || dvc status --quiet || \
 		for group in prepare '(pretrain|ablate)(_again)?|baseline' 'finetune(_again)?' \
-			'evaluate|generalize|steps|parts|delivered' 'tables|figures'; do \
+			'evaluate|generalize|steps|parts|delivered|publish' 'tables|figures'; do \
 		{ dvc status 2>/dev/null || true; } | sed -nE "s/^(($$group)(@.+)?):$$/\1/p" | \
 			xargs -r -P 2 -n 1 dvc --wait-for-lock repro --single-item; done
 	@dvc repro

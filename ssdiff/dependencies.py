@@ -32,6 +32,7 @@ LEFT_OUT = dict(
     tables=_AROUND | {"batches", "baselines", "classical", "evaluation", "methods"},
     figures=_SCORING | {"network", "diffusion", "schedules", "baselines", "classical", "evaluation", "methods"},
     delivered=_SCORING - {"data", "reporting"},
+    publish=_SCORING,
 )
 _TRAINER = {"training", "validation"}                                        # they come by way of `study`
 _ALSO = dict(prepare={"scenes", "data"}, pretrain=_TRAINER, ablate=_TRAINER, finetune=_TRAINER,
