@@ -67,7 +67,8 @@ def draw_cost(
     line = frame[frame["method"] == "SSDiff"]
     axes[0].plot(line["milliseconds"], line["ERGAS"], "--", lw=1, color="C3")
     for x, y, n in line.loc[line["steps"] >= 5, ["milliseconds", "ERGAS", "steps"]].values:
-        axes[0].annotate(f"{n:.0f} steps", (x, y), (0, -9), textcoords="offset points", fontsize=6, color="C3", ha="center")
+        near = dict(xytext=(0, -9), textcoords="offset points")
+        axes[0].annotate(f"{n:.0f} steps", (x, y), **near, fontsize=6, color="C3", ha="center")
     axes[0].set(xlabel="milliseconds an image (256×256), one core", ylabel="ERGAS ↓", title="Time")
     axes[1].set(xlabel="parameters (left edge: none)", title="Parameters")
     return fig
