@@ -61,7 +61,8 @@ def test_the_plugin_and_the_command_know_the_same():
     assert (asked.uncertainty, asked.samples) == ("u.tif", 8)
     assert asked.register == runner.REGISTRATIONS[0]
     assert "--samples" not in runner.command_line("c", "p", "m", "o", "WV3")
-    assert sharpen_parser().parse_args(runner.command_line("", "p", "m", "o", "WV3", register="band")[1:]).register == "band"
+    line = runner.command_line("c", "p", "m", "o", "WV3", register="band")
+    assert sharpen_parser().parse_args(line[1:]).register == "band"
     with pytest.raises(runner.Failed, match="cannot be read"): runner.command_line("c", "p", "m", "o", "QB", extra="'")
 
 
