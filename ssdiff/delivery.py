@@ -34,7 +34,7 @@ class Delivery:
     phase: float = 1.5    # row and column of the first MS pixel on PAN's grid, before the offsets
 
 
-_WORLDVIEW = Delivery((0., 1.), common=.7, array=1., band=.15, relief=.8, mtf=.15,
+_WORLDVIEW = Delivery((.4, 1.2), common=.7, array=1., band=.15, relief=.8, mtf=.15,
                       wells=(.3, 3.), texture=(.4, 1.), grain=.06, infrared=.12)
 _MILD = replace(_WORLDVIEW, restoration=(-.3, .3), common=.5, array=0., wells=(1., 10.), texture=(.1, .7), infrared=.15)
 _LOOSE = replace(_MILD, common=1.3, ramp=.6)
