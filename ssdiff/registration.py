@@ -80,7 +80,8 @@ def locate(found:np.ndarray, # (pieces, 13, 13), see `unexplained`
 
 # %% ../nbs/8_sharpen/14_registration.ipynb #reg-find
 DEAD = .12   # PAN pixels: a smaller offset is none
-_SURE = .1   # PAN pixels: a larger standard error is too large
+_USABLE = .5 # PAN pixels: with a larger standard error nothing is moved
+_SURE = .1   # PAN pixels: with a smaller one it is known where MS lies
 _LEAST = 9   # Pieces without which nothing is said
 
 class Offset(NamedTuple):
@@ -98,7 +99,7 @@ class Offset(NamedTuple):
 
 def _offset(found, bands) -> Offset:
     place, error = locate(found[:, bands].mean(1))
-    moved = error <= _SURE and np.hypot(*place) > max(DEAD, 3*error)
+    moved = error <= _USABLE and np.hypot(*place) > max(DEAD, 4*error)
     return Offset(tuple(bands), tuple(map(float, place)), error, bool(moved))
 
 def _parted(found, bands) -> list:
