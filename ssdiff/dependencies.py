@@ -31,12 +31,13 @@ LEFT_OUT = dict(
     # In `tables` the networks that are compared show in the scores; the last three make what the page shows alone
     tables=_AROUND | {"batches", "baselines", "classical", "evaluation", "methods"},
     figures=_SCORING | {"network", "diffusion", "schedules", "baselines", "classical", "evaluation", "methods"},
-    delivered=_SCORING - {"data", "reporting"},
+    delivered=_SCORING - {"data", "reporting"} | {"command"},
     publish=_SCORING,
 )
 _TRAINER = {"training", "validation"}                                        # they come by way of `study`
 _ALSO = dict(prepare={"scenes", "data"}, pretrain=_TRAINER, ablate=_TRAINER, finetune=_TRAINER,
-             baseline=_TRAINER | {"baselines.pandiff"})                      # what no notebook imports by name
+             baseline=_TRAINER | {"baselines.pandiff"},                      # what no notebook imports by name
+             delivered={"registration", "sharpening"})
 
 # %% ../nbs/7_study/04_dependencies.ipynb #dep-6
 def stage_modules(name:str,     # Of a stage
