@@ -46,7 +46,7 @@ def on_config(config):
     chapters = [{title: pages(folder)} for folder, title in CHAPTERS.items()]
     tables = [site for site in PLACES.values() if site.startswith("results/") and site.endswith(".md")]
     rest = ["ssdiff/weights/README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-    first = [{"SSDiff": "index.md"}, "try.md", "sharpen.md", "qgis.md"]
+    first = [{"SSDiff": "index.md"}, "try.md", "sharpen.md", "findings.md", "qgis.md"]
     last = ["bench.md", {"Tables": tables}, {"About": rest}]
     config.nav = [*first, *chapters, *last]
     return config
