@@ -236,5 +236,5 @@ def test_a_shell_completes_options_and_their_values(capsys, shell):
     for word in ("--uncertainty", "WV3", "MTF-GLP-FS", "FusionNet", "ddpm"): assert word in script
     if shell == "bash":
         for option, value in dict(register="band", grid="pan", precision="bfloat16").items():
-            assert re.search(f"_{option}_choices=.*'{value}'", script)
+            assert re.search(rf"_{option}_choices=.*\b{value}\b", script)
         assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
