@@ -10,12 +10,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from .reporting import LABELS, read_costs, read_scores, tabulated, TABLES, to_markdown
+from .reporting import LABELS, read_costs, read_scores, TABLES, to_markdown
 
 # %% ../nbs/7_study/17_cost.ipynb #cost-6
 _SENSOR = "WV3"
 
-@tabulated
 def cost(
     results,                 # Folder with scores/WV3/, costs/WV3/ and, for SSDiff's line, steps/WV3/steps.csv
 ):                           # A line for each method; SSDiff has one for each number of steps

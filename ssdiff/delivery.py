@@ -34,12 +34,13 @@ class Delivery:
     phase: float = 1.5    # row and column of the first MS pixel on PAN's grid, before the offsets
 
 
-_WORLDVIEW = Delivery((.4, 1.2), common=.7, array=1., band=.15, relief=.8, mtf=.15,
+_WORLDVIEW = Delivery((.4, 1.2), common=.7, array=1., band=.15, relief=.5, mtf=.15,
                       wells=(.3, 3.), texture=(.4, 1.), grain=.06, infrared=.12)
 _MILD = replace(_WORLDVIEW, restoration=(-.3, .3), common=.5, array=0., wells=(1., 10.), texture=(.1, .7), infrared=.15)
 _LOOSE = replace(_MILD, common=1.3, ramp=.6)
-DELIVERIES = dict(WV3=_WORLDVIEW, WV2=replace(_WORLDVIEW, common=.4, array=.3), IKONOS=_MILD, GE1=_MILD, WV4=_MILD,
-                  GF2=_LOOSE, QB=_LOOSE)
+_SHARP = dict(restoration=(-.2, .6))
+DELIVERIES = dict(WV3=_WORLDVIEW, WV2=replace(_WORLDVIEW, common=.4, array=.3), GE1=_MILD, WV4=_MILD, GF2=_LOOSE,
+                  IKONOS=replace(_MILD, **_SHARP), QB=replace(_LOOSE, **_SHARP))
 
 # %% ../nbs/2_scenes/12_delivery.ipynb #dv-8
 def restore(

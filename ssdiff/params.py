@@ -201,15 +201,15 @@ class Package(Group):
     scene_seed: NonNegativeInt
     threads: PositiveInt
     workers: PositiveInt
-    scenes: PositiveInt                  # To train on, of each number of bands
+    scenes: list[PositiveInt] = Field(min_length=1) # To train on, of each part of the training
     valid_scenes: PositiveInt
     size: int = Field(ge=32, multiple_of=16) # Side of a scene's MS
     deliveries: Literal["none", "delivered", "registered"] # What products go through, see nbs/2_scenes/12_delivery
     full: float = Field(ge=0, le=1)      # Share of scenes at full resolution, with the simulator's truth
-    iterations: PositiveInt
+    iterations: list[PositiveInt]        # Of each part
     batch: PositiveInt
     patch: Patch
-    lr: PositiveFloat
+    lr: list[PositiveFloat]              # At the beginning of each part
     clip: NonNegativeFloat
     ema: float = Field(ge=0, lt=1)
     amount: NonNegativeFloat             # Strength of what varies from batch to batch
@@ -217,6 +217,12 @@ class Package(Group):
     t_final: float = Field(ge=0, le=1)
     validate_every: PositiveInt
     checkpoint_every: PositiveInt
+
+    @model_validator(mode="after")
+    def _of_each_part(self):
+        parts = {k: len(getattr(self, k)) for k in ("scenes", "iterations", "lr")}
+        if len(set(parts.values())) > 1: raise ValueError(f"as many numbers for each part are needed, got {parts}")
+        return self
 
 Trial = Annotated[str, Field(min_length=3, max_length=60)] # A key of TRIALS in nbs/study/10_choices
 

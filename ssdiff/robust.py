@@ -29,6 +29,7 @@ __all__ = ['FAMILIES', 'vary_sensor', 'vary_centres', 'varied_scene', 'write_sce
 # %% ../nbs/5_training/08_robust.ipynb #19005
 # sensors that share a set of weights: their bands mean the same
 FAMILIES = {8: ("WV3", "WV2"), 4: ("QB", "GF2", "IKONOS", "GE1", "WV4")}
+_INFRARED = {n: [i for i, b in enumerate(get_sensor(s[0]).bands) if b.low > 700] for n, s in FAMILIES.items()}
 
 
 def vary_sensor(
@@ -152,6 +153,7 @@ def vary_batch(
 
     batch = _other_responses(batch, normal)
     batch = _other_grounds(batch, share(.5), torch.rand((), **how))
+    batch = _other_plants(batch, .25*amount - 2*share(0.), .25*share(0.), torch.rand((), **how))
     batch = _other_scenes(batch, diffusion, share(1.))
     return _other_contrasts(batch, normal)
 
@@ -169,15 +171,24 @@ def _other_responses(batch, normal):
 # %% ../nbs/5_training/08_robust.ipynb #grounds-c
 def _other_grounds(batch, share, size):
     "Less of what is larger than 2.5 to 10 PAN pixels: as if things were smaller. `share` and `size` lie in 0…1."
-    on_gpu = share.is_cuda
-    size = size if on_gpu else float(size)
+    return {k: x - share * _larger(k, x, size) for k, x in batch.items()}
 
-    def larger(k, x):
-        reach = 2.5 * 4**size / (4 if k == "ms" else 1)
-        if on_gpu: return _blurred(x, reach)
-        return torch.from_numpy(ndimage.gaussian_filter(x.numpy(), (0, 0, reach, reach), mode="nearest", truncate=3))
 
-    return {k: x - share * larger(k, x) for k, x in batch.items()}
+def _other_plants(batch, change, into_pan, size):
+    "Infrared bands with `change` more of what is larger than 2.5 to 10 PAN pixels, and PAN with some of that."
+    bands = _INFRARED.get(batch["gt"].shape[1], [])
+    if not bands: return batch
+    changed = {k: batch[k].clone() for k in ("gt", "lms", "ms")}
+    for k, x in changed.items(): x[:, bands] += change * _larger(k, batch[k][:, bands], size)
+    seen = (changed["gt"] - batch["gt"])[:, bands].mean(1, keepdim=True)
+    return batch | changed | dict(pan=batch["pan"] + into_pan * seen)
+
+
+def _larger(k, x, size):
+    "What is larger than 2.5 (`size` 0) to 10 PAN pixels (1) in an image of this name."
+    reach = 2.5 * 4**(size if x.is_cuda else float(size)) / (4 if k == "ms" else 1)
+    if x.is_cuda: return _blurred(x, reach)
+    return torch.from_numpy(ndimage.gaussian_filter(x.numpy(), (0, 0, reach, reach), mode="nearest", truncate=3))
 
 
 def _blurred(x, reach, most=30):
