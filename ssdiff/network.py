@@ -207,11 +207,13 @@ def _replayed(self:SSDiff):
 # %% ../nbs/4_ssdiff/06_network.ipynb #bf16-c
 @patch
 def _in_bfloat16(self:SSDiff):
-    "What estimates like itself, to two or three digits"
-    net, half = deepcopy(self).bfloat16(), lambda x: x.to(torch.bfloat16)
-    def estimate(x_t, t, *images): return net(half(x_t), t, *map(half, images)).to(x_t.dtype)
-    estimate.window = self.window
-    return estimate
+    "What estimates like itself, to two or three digits; what reads images and what makes them keeps all digits."
+    net = deepcopy(self).bfloat16()
+    stems = [b.stem for b in (net.spatial, net.spectral) if b is not None]
+    for part in (*stems, net.head, net.skip):
+        if part is not None: part.float().register_forward_pre_hook(lambda _, given: tuple(x.float() for x in given))
+    for stem in stems: stem.register_forward_hook(lambda stem, given, made: made.bfloat16())
+    return net
 
 # %% ../nbs/4_ssdiff/06_network.ipynb #toy-c
 def toy_network(bands:int=4, # B
