@@ -105,6 +105,7 @@ def test_every_mistake_is_in_the_one_message(data, paths):
     (lambda p: p["dataset"]["finetune"]["GF2"].update(name="../../x"), "dataset.finetune.GF2.name"),
     (lambda p: p["methods"].update({"os; rm": p["methods"]["PNN"]}), "methods: 'os; rm' is no name"),
     (lambda p: p["paper"]["prepare"].update(test_size=10**6), "paper.prepare.test_size"),
+    (lambda p: p["package"].update(lr=[.1]), "package: Value error, as many numbers for each part"),
 ])
 def test_mistakes_that_are_no_wrong_values(change, says):
     params = copy.deepcopy(PARAMS); change(params)
