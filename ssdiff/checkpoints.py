@@ -34,7 +34,7 @@ def load_checkpoint(
         with safe_open(path, framework="pt") as f:
             return {k: f.get_tensor(k) for k in f.keys()}, dict(json.loads(f.metadata()["header"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as e:
-        warnings.warn(f"{path} is no readable checkpoint ({e}); training starts anew")
+        warnings.warn(f"{path} is no readable checkpoint ({e}): what it was kept for starts anew")
         return None, None
 
 # %% ../nbs/5_training/03_checkpoints.ipynb #tr02

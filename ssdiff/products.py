@@ -7,7 +7,6 @@ __all__ = ['to_cog', 'stac_item', 'finish_files', 'weights_used', 'finishing']
 
 # %% ../nbs/8_sharpen/19_products.ipynb #products-2
 import datetime
-import hashlib
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 from rasterio.warp import transform, transform_bounds
 from .catalogue import find_weights
+from .files import digest
 from .wishes import item_path
 from .writing import _check_blocks
 
@@ -50,13 +50,6 @@ def _acquired(d, now):
     found = re.match(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d:\d\d:\d\d)", said)
     return "{}-{}-{}T{}Z".format(*found.groups()) if found else now
 
-def _digest(path) -> str:
-    "SHA-256 of a file, as `sha256sum` says it."
-    found = hashlib.sha256()
-    with open(path, "rb") as f:
-        for block in iter(partial(f.read, 2**20), b""): found.update(block)
-    return found.hexdigest()
-
 def stac_item(path,       # Of the complete image
               out,        # What it will be called
               facts:dict, # What made it; JSON values
@@ -71,7 +64,7 @@ def stac_item(path,       # Of the complete image
         cog = d.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
     kind = "image/tiff; application=geotiff" + ("; profile=cloud-optimized" if cog else "")
     image = {"href": f"./{Path(out).name}", "type": kind, "roles": ["data"],
-             "file:size": os.path.getsize(path), "file:checksum": f"1220{_digest(path)}"}
+             "file:size": os.path.getsize(path), "file:checksum": f"1220{digest(path)}"}
     said = {"datetime": taken, "created": now, **grid, "processing:software": {"ssdiff": __version__},
             **{f"ssdiff:{k}": v for k, v in facts.items()}}
     schemas = "projection/v2.0.0", "processing/v1.2.0", "file/v2.1.0"
@@ -94,7 +87,7 @@ def finish_files(parts:list, # Complete files, in the order of the names
 
 def weights_used(path) -> dict: # Of a file
     "What an item says about weights."
-    return dict(file=Path(path).name, sha256=_digest(path))
+    return dict(file=Path(path).name, sha256=digest(path))
 
 # %% ../nbs/8_sharpen/19_products.ipynb #products-14
 def _name(raster) -> str: return Path(str(getattr(raster, "name", raster))).name

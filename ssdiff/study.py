@@ -6,27 +6,20 @@
 __all__ = ['prepare_dataset', 'dataset_record', 'images', 'weights_file', 'trainer', 'keep', 'tiny_results']
 
 # %% ../nbs/7_study/10_study.ipynb #s16a0004
-import hashlib, json, os, tempfile
+import json, os, tempfile
 from pathlib import Path
 import torch
 from tqdm import tqdm
 from .checking import check_file
 from .data import PanData, prepare
 from .evaluation import save_json
+from .files import digest
 from .matlab import gather_mat
 from .network import SSDiff, save
 from .pancollection import file_name, find_file, SPLITS
 from .sensors import get_sensor
 from .training import Trainer
 from .validation import validation
-
-# %% ../nbs/7_study/10_study.ipynb #93f67393
-def _sha256(path):
-    "Of a file of any size."
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        for block in iter(lambda: f.read(1 << 20), b""): digest.update(block)
-    return digest.hexdigest()
 
 # %% ../nbs/7_study/10_study.ipynb #fee48828
 def prepare_dataset(
@@ -47,7 +40,7 @@ def prepare_dataset(
         files |= {split: gather_mat(real, sensor, split, folder/file_name(sensor, split)) for split in gathered}
     def entry(file):
         path = Path(os.path.relpath(file, folder)).as_posix()
-        return dict(file=path, images=len(PanData(file, sensor)), sha256=_sha256(file))
+        return dict(file=path, images=len(PanData(file, sensor)), sha256=digest(file))
     record = {split: entry(file) for split, file in files.items()}
     save_json(folder/"dataset.json", record)
     return record

@@ -8,6 +8,7 @@ from ssdiff.evaluation import fuse_all, save_scores, score_all, timed
 from ssdiff.catalogue import get_method
 from ssdiff.methods import network_method
 from ssdiff.network import save, SSDiff, toy_network
+from ssdiff.study import tiny_results
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,3 +64,34 @@ def test_another_form_of_ssdiff_is_the_mean_of_samples_with_seeds_of_their_own(t
     mean, *each = (fuse_all(m, Images(1), "QB", progress=False) for m in (known["methods"]["SSDiff-mean"], *(
         network_method(known["nets"]["SSDiff"], "QB", steps=2, sampler="ddim", eta=0., seed=s) for s in (3, 4))))
     assert (each[0] != each[1]).any() and np.abs(mean - np.mean(each, 0)).max() < .01
+
+def test_a_stopped_evaluation_goes_on_and_takes_nothing_of_other_weights(monkeypatch):
+    "As the stage that evaluates keeps it; its cells are carried out as they stand."
+    results, asked, restore = tiny_results("QB", ["SSDiff"]), [], SSDiff.restore  # two test images
+    page = nbformat.read(Path(__file__).parents[1]/"nbs/study/05_evaluate.ipynb", as_version=4)
+    first, *cells = [c.source for c in page.cells if c.cell_type == "code"][:5]   # up to reduced resolution
+
+    def evaluate(stop=None):
+        def watched(*images, **options):
+            asked.append(images)
+            if len(asked) == stop: raise KeyboardInterrupt
+            return restore(*images, **options)
+        asked.clear()
+        monkeypatch.setattr(SSDiff, "restore", watched)
+        exec(first, known := {})
+        two = {"SSDiff-two": dict(steps=2, samples=1)}
+        known.update(sensor="QB", trained="QB", results=results, threads=1, forms=two)
+        exec("\n".join(cells), known)
+        return known["done"]
+
+    with pytest.raises(KeyboardInterrupt): evaluate(stop=4)  # the second image of the second row
+    evaluate()
+    assert len(asked) == 2                                   # that row alone
+    before = evaluate()
+    assert not asked
+    net = rough(SSDiff(4, window=32))
+    save(net, results/"weights/QB/SSDiff.safetensors", sensor="QB", full_scale=2047, scale=.05)
+    after = evaluate()
+    assert len(asked) == 4
+    assert all(before[k].scores.SAM[0] != after[k].scores.SAM[0] for k in ("SSDiff", "SSDiff-two"))
+    assert before["EXP"].scores.equals(after["EXP"].scores)

@@ -292,7 +292,7 @@ def test_a_damaged_checkpoint_starts_anew(tmp_path, whole, spoil):
     trainer(iterations=4, checkpoint=path).fit(stop=2, progress=False)
     save_checkpoint(path, *spoil(*load_checkpoint(path)))
     t = trainer(iterations=4, checkpoint=path)
-    with pytest.warns(UserWarning, match="c.safetensors .*training starts anew"): mean = t.fit(progress=False)
+    with pytest.warns(UserWarning, match="c.safetensors .*starts anew"): mean = t.fit(progress=False)
     made = outcome(t, mean)
     assert all(torch.equal(v, made[k]) for k, v in whole.items())
 
