@@ -126,7 +126,7 @@ def fails(capfd, words):
 SHORT = """
 import resource, sys
 import torch
-from ssdiff import catalogue, consistency, registration, sharpening, writing
+from ssdiff import catalogue, consistency, moving, sharpening, writing
 from ssdiff.command import main
 torch.set_num_threads(1)
 now = int(open("/proc/self/statm").read().split()[0])*resource.getpagesize()
