@@ -147,7 +147,7 @@ def sharpen(
     register : "auto": MS is first moved to where PAN shows the same, as far as that is sure; "array", "band"; "off"
     grid : where the result of a registered pair lies: where "ms" lies, or exactly on "pan"
     consistent : whether the result, made coarse again, is MS; a number is another damping than .1;
-        None: with the package's own weights, where it is sure how MS lies on PAN, else not
+        None: with the package's own weights, where it is sure how MS lies on PAN and was blurred, else not
     precision : of SSDiff's estimates, "float32" or "bfloat16"; None: the latter for one step where it is fast
     overviews, cog, stac : whether to add reduced versions, to make files cloud-optimised, to write a STAC item (.json)
     overwrite : whether files that are there are replaced
