@@ -195,7 +195,7 @@ def find_offsets(scene:Scene,
                  sensor,          # Name or `Sensor`
                  way:str="auto",  # Arrays from place to place, and bands that are off by themselves; "array"; "band"
                  side:int=256,    # Of the windows that are looked at, a multiple of 64
-                 count:int=64,    # At most so many
+                 count:int=36,    # At most so many
                 ) -> list:        # Of `Offset`; none if the scene is too small
     "How far the bands of a scene lie beside PAN."
     sensor = get_sensor(sensor)

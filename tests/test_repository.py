@@ -119,6 +119,14 @@ def test_pages_that_are_named_exist(path):
     named = set(re.findall(r"nbs/(?:\d_\w+|study)/\d\d_\w+", path.read_text(encoding="utf-8")))
     assert not [n for n in named if not (ROOT/f"{n}.ipynb").exists()]
 
+def test_what_python_writes_beside_code_makes_no_stage_out_of_date():
+    lock = yaml.load((ROOT/"dvc.lock").read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    counted = {d["path"]: d["nfiles"] for s in lock["stages"].values() for d in s["deps"]
+               if d["path"].startswith("ssdiff/") and "nfiles" in d}
+    written = lambda path: [p for p in (ROOT/path).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    assert "ssdiff/baselines" in counted
+    assert counted == {path: len(written(path)) for path in counted}
+
 def lines_of(path):
     "The lines of a text file, or of the code cells of a notebook."
     return (code_of(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")).splitlines()
