@@ -91,7 +91,7 @@ class Local(NamedTuple):
         y, x = (np.exp(-.5*((at[:, None] - p)/self.width)**2) for at, p in zip((rows, cols), self.points.T))
         return np.stack([(y*b) @ x.T for b in self.beyond.T])/(y @ x.T + _FEW)
 
-def _around(found, weights, place) -> np.ndarray: # (pieces, 2)
+def _foretold(found, weights, place) -> np.ndarray: # (pieces, 2)
     "Where each piece lies, as those around it say by their weights."
     total = weights.sum(1)
     pooled = np.exp((weights @ found.reshape(len(found), -1)/total.clip(1e-9)[:, None]).reshape(found.shape))
@@ -113,10 +113,10 @@ def locate_locally(found:np.ndarray,  # (pieces, 13, 13), see `unexplained`
     one, best = _left(share, np.broadcast_to(place, points.shape)), (0, None)
     for width in _WIDTHS:
         weights = np.exp(-.5*away/width**2)
-        gain = one - _left(share, _around(found, weights - np.eye(len(found)), place))
+        gain = one - _left(share, _foretold(found, weights - np.eye(len(found)), place))
         if gain.mean() > max(best[0], 4*gain.std()/len(gain)**.5): best = gain.mean(), weights, width
     if not best[0]: return None
-    beyond = (_around(found, best[1], place) - place).clip(-_BEND, _BEND)
+    beyond = (_foretold(found, best[1], place) - place).clip(-_BEND, _BEND)
     return Local(points, beyond, .6*best[2])
 
 # %% ../nbs/8_sharpen/14_registration.ipynb #reg-find
