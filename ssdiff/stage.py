@@ -81,7 +81,7 @@ def run_stage(
 def _execute(notebook, part, failed, values):
     "Leave the executed notebook at `part`; a StageError says what stopped it."
     name = Path(notebook).name
-    how = dict(progress_bar=False, log_output=True, kernel_name="python3")
+    how = dict(progress_bar=False, log_output=True, kernel_name="python3", extra_arguments=["--log-level=ERROR"])
     try: papermill.execute_notebook(notebook, part, values, **how)
     except FileNotFoundError as e:
         raise StageError(f"{notebook} is not here: run the study from the repository's root ({e})") from None

@@ -1,7 +1,7 @@
 "The study's records and runs, on files written in PanCollection's own layout and on hostile parameters."
-import copy, json, os
+import copy, json, os, subprocess
 from pathlib import Path
-import numpy as np, pytest, yaml
+import nbformat, numpy as np, pytest, yaml
 from hypothesis import given, settings, strategies as st
 from scipy.io import savemat
 from ssdiff.pancollection import file_name, SPLITS, write_file
@@ -132,3 +132,9 @@ def test_a_file_that_is_no_parameters_is_one_line(tmp_path, monkeypatch, capfd, 
     monkeypatch.chdir(tmp_path); Path("params.yaml").write_bytes(content)
     assert main("run nowhere.ipynb out.ipynb --group demo.prepare".split()) == 2
     assert capfd.readouterr().err.startswith("ssdiff-study: params.yaml") and os.listdir() == ["params.yaml"]
+
+def test_a_stage_shows_what_its_notebook_prints_and_nothing_of_its_kernel(tmp_path):
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print(6*7)")])
+    nbformat.write(page, tmp_path/"page.ipynb")
+    done = subprocess.run(["ssdiff-study", "run", "page.ipynb", "out.ipynb"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "42\n", 0)
