@@ -1,4 +1,4 @@
-"The numbers of README's table are those of the tables' files."
+"The numbers of README's table are those of the tables' files, and its list of pages is whole."
 import re
 from pathlib import Path
 import pandas as pd
@@ -40,3 +40,21 @@ def test_a_number_that_was_changed_by_hand_is_noticed():
     found = shown()
     found["SSDiff"]["SAM"][0] = "1.000"
     assert found["SSDiff"] != written()["SSDiff"]
+
+def test_every_page_of_a_chapter_is_named_in_its_order():
+    "`pnn … pandiff` stands for those between."
+    for chapter in sorted((ROOT/"nbs").glob("[1-9]_*")):
+        pages = [p.stem.partition("_")[2] for p in sorted(chapter.glob("*.ipynb"))]
+        named = " ".join(rows_of(chapter.name)).replace(",", "").split()
+        if "…" in named:
+            gap = named.index("…")
+            named[gap:gap + 1] = pages[pages.index(named[gap - 1]) + 1:pages.index(named[gap + 1])]
+        assert named == pages, chapter.name
+
+def rows_of(chapter):
+    "What the table of chapters says in the rows of this one."
+    inside = False
+    for line in (ROOT/"README.md").read_text(encoding="utf-8").splitlines():
+        first, *rest = [c.strip() for c in line.strip("|").split("|")]
+        if first or not rest: inside = first == f"`nbs/{chapter}`"
+        if inside: yield rest[0]
