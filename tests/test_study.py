@@ -136,5 +136,6 @@ def test_a_file_that_is_no_parameters_is_one_line(tmp_path, monkeypatch, capfd, 
 def test_a_stage_shows_what_its_notebook_prints_and_nothing_of_its_kernel(tmp_path):
     page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print(6*7)")])
     nbformat.write(page, tmp_path/"page.ipynb")
-    done = subprocess.run(["ssdiff-study", "run", "page.ipynb", "out.ipynb"], cwd=tmp_path, capture_output=True, text=True)
+    command = ["ssdiff-study", "run", "page.ipynb", "out.ipynb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ("", "42\n", 0)
