@@ -140,6 +140,14 @@ def test_code_has_lines_of_at_most_120_characters(path):
     if ".ipynb_checkpoints" in path.parts: return
     assert not [line for line in lines_of(path) if len(line) > 120]
 
+@pytest.mark.parametrize("path", [*ROOT.glob("nbs/**/*.ipynb")], ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_prose_has_lines_of_at_most_120_characters(path):
+    "But for what cannot be wrapped: tables, equations, drawings, a page's one line about itself, titles of papers."
+    if ".ipynb_checkpoints" in path.parts: return
+    cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown"]
+    lines = re.sub(r"(?s)```.*?```", "", "\n".join(cells)).splitlines()
+    assert not [line for line in lines if len(line) > 120 and not re.match(r"\||\$\$|> |\*\*", line)]
+
 @pytest.mark.parametrize("table", ["sensors", "spectra"])
 def test_the_study_and_the_package_use_the_same_tables(table):
     "A sensor may be the package's alone: the study then takes it from there."
