@@ -345,7 +345,7 @@ def _unknown_groups(groups, where, known):
 
 def _seed_mistakes(again, profile):
     "What is wrong with the seeds in use."
-    if "now" not in again or again["now"] == again.get(profile, again["now"]): return []
+    if profile not in PROFILES or not {"now", profile} <= {*again} or again["now"] == again[profile]: return []
     return [f"again.now: expected those of {profile}, {again[profile]} (found {_shown(again['now'])}); "
             f"`ssdiff-study profile {profile}` writes both"]
 

@@ -1,5 +1,5 @@
 "The study's records and runs, on files written in PanCollection's own layout and on hostile parameters."
-import copy, json, os, subprocess
+import copy, json, os, re, subprocess
 from pathlib import Path
 import nbformat, numpy as np, pytest, yaml
 from hypothesis import given, settings, strategies as st
@@ -79,6 +79,12 @@ def never(path):
 LENIENT = ("seed", "options", "sampling", "iterations", "batch", "period",
            "validate_every", "checkpoint_every", "compare_steps", "size")
 STRICT = sorted({p for p in leaves(PARAMS) if p[-1] not in LENIENT})
+
+@pytest.mark.parametrize("path", [p for p in STRICT if len(p) < 3], ids=".".join)
+def test_a_mistake_by_itself_is_named(path):
+    for x in never(path):
+        params = copy.deepcopy(PARAMS); put(params, path, x)
+        with pytest.raises(ParamsError, match=re.escape(".".join(path))): check_params(params)
 
 @settings(max_examples=60*int(os.environ.get("EXAMPLES", 1)), deadline=None, derandomize="EXAMPLES" not in os.environ)
 @given(st.data(), st.lists(st.sampled_from(STRICT), min_size=1, max_size=5, unique=True))
