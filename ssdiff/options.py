@@ -66,7 +66,7 @@ def _add_placing(group):
     a = group.add_argument
     a("--register", default="auto", metavar="WAY",
       help="move MS to where PAN lies before it is sharpened, as far as that is sure: auto (default: the bands of each "
-           "detector array, from place to place), array (the same everywhere), band (each by itself), off")
+           "detector array, from place to place and band to band), array (all alike), band (each by itself), off")
     a("--grid", default="ms", metavar="WHERE", help="then the result lies where ms lies (default), or exactly on pan")
     a("--consistent", action=argparse.BooleanOptionalAction,
       help="the result, made coarse again, is the MS that was given "

@@ -135,11 +135,12 @@ class Offset(NamedTuple):
 
     def __str__(self):
         names, (y, x) = ", ".join(str(b + 1) for b in self.bands), self.place
-        if not np.isfinite(self.error): return f"bands {names}: where they lie on PAN cannot be told"
+        who, lie = ("band", "lies") if len(self.bands) == 1 else ("bands", "lie")
+        if not np.isfinite(self.error): return f"{who} {names}: where MS lies on PAN cannot be told"
         what = "moved" if self.moved else "left as is"
         if self.local: what = f"by {_size(self.local.beyond):.2f} more or less from place to place: {what}"
         else: what = f"(pixels, ±{self.error:.2f}): {what}"
-        return f"bands {names} lie {y:+.2f} down, {x:+.2f} right of PAN {what}"
+        return f"{who} {names} {lie} {y:+.2f} down, {x:+.2f} right of PAN {what}"
 
     def at(self, rows, cols) -> np.ndarray: # (2, rows, cols), or (2, 1, 1) where it is the same everywhere
         "The offset at each of these rows and columns of PAN."
@@ -156,13 +157,33 @@ def _offset(found, bands, points=None) -> Offset:
     else: moved = error <= _USABLE and np.hypot(*place) > max(DEAD, 4*error)
     return Offset(tuple(bands), tuple(map(float, place)), error, bool(moved), local)
 
+_BLIND = .05 # PAN pixels, of a band's offset, as it shows other things than PAN; no standard error tells of it
+
+def _line(alone, array) -> list:
+    "The offset of each band where they surely grow evenly from the first to the last; none elsewhere."
+    told = np.array([np.isfinite(o.error) for o in alone])
+    if told.sum() < 3 or not np.isfinite(array.error): return []
+    along, errors = np.linspace(-.5, .5, len(alone)), np.hypot([o.error for o in alone], _BLIND)
+    places = np.array([o.place for o in alone])[told]
+    (ramp, middle), spread = np.polyfit(along[told], places, 1, w=1/errors[told], cov="unscaled")
+    slack = spread[0, 0, 0]**.5
+    if np.hypot(*ramp) < 4*max(DEAD, slack): return []
+    def one(band, a):
+        place = middle + a*ramp
+        moved = bool(array.moved or np.hypot(*place) > DEAD)
+        error = float(np.hypot(array.error, a*slack))
+        return array._replace(bands=band.bands, place=tuple(place.tolist()), error=error, moved=moved)
+    return [one(o, a) for o, a in zip(alone, along)]
+
 def _parted(found, bands, points) -> list:
-    "The offset of an array, from place to place, and of each of its bands that is surely off by itself."
-    array = _offset(found, bands, points)
-    alone = (_offset(found, [b]) for b in bands)
-    beyond = lambda o: np.hypot(*np.subtract(o.place, array.place))
-    sure = lambda o: o.error <= _SURE/2 and beyond(o) > max(4*DEAD, 6*np.hypot(o.error, array.error))
-    own = [o for o in alone if sure(o)]
+    "The offsets of an array's bands, from place to place: one, or a line of them, or some that are off by themselves."
+    array, alone = _offset(found, bands, points), [_offset(found, [b]) for b in bands]
+    def off(one, by):
+        beyond = np.hypot(*np.subtract(one.place, by.place))
+        return one.error <= _SURE/2 and beyond > max(4*DEAD, 6*np.hypot(one.error, by.error))
+    line = _line(alone, array)
+    if line and not any(map(off, alone, line)): return line
+    own = [o for o in alone if off(o, array)]
     rest = [b for b in bands if (b,) not in {o.bands for o in own}]
     if not own: return [array]
     return [*([_offset(found, rest, points)] if rest else []), *own]
@@ -193,7 +214,7 @@ def _middles(box) -> np.ndarray: # (pieces, 2), PAN pixels
 
 def find_offsets(scene:Scene,
                  sensor,          # Name or `Sensor`
-                 way:str="auto",  # Arrays from place to place, and bands that are off by themselves; "array"; "band"
+                 way:str="auto",  # Arrays from place to place, bands in a line or off by themselves; "array"; "band"
                  side:int=256,    # Of the windows that are looked at, a multiple of 64
                  count:int=36,    # At most so many
                 ) -> list:        # Of `Offset`; none if the scene is too small
