@@ -170,8 +170,8 @@ def _line(alone, array) -> list:
     if np.hypot(*ramp) < 4*max(DEAD, slack): return []
     def one(band, a):
         place = middle + a*ramp
-        moved = bool(array.moved or np.hypot(*place) > DEAD)
         error = float(np.hypot(array.error, a*slack))
+        moved = bool(array.moved or error <= _USABLE and np.hypot(*place) > DEAD)
         return array._replace(bands=band.bands, place=tuple(place.tolist()), error=error, moved=moved)
     return [one(o, a) for o, a in zip(alone, along)]
 
