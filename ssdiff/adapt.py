@@ -14,7 +14,8 @@ import torch
 from .diffusion import in_units
 from .iteration import DivergedError
 from .lbaf import parameter_groups, phase, phase_at
-from .network import diffusion_of, save, SSDiff
+from .network import save, SSDiff
+from .numbers import whole_number
 from .pairs import Box, Scene
 from .resampling import bicubic_reduce, decimate, mtf_blur, upsample23
 from .sensors import Sensor
@@ -131,9 +132,10 @@ def adapt(net:SSDiff,         # Variant V5, trained; left as it is
 
     ValueError for a network without two branches; TooSmallError for too small a scene."""
     if not isinstance(net, SSDiff): raise ValueError(f"adapt is for SSDiff, not {type(net).__name__}; leave it out")
+    iterations = whole_number(iterations, "iterations", 1)
     parameter_groups(net)
     learn, held = training_windows(scene, sensor, net.window, seed=seed)
-    device, meta, net, diffusion = next(net.parameters()).device, net.meta, deepcopy(net), diffusion_of(net)
+    device, meta, net, diffusion = next(net.parameters()).device, net.meta, deepcopy(net), net.diffusion
     whole = lambda k: torch.cat([x[k] for x in (*learn, *held)], 2)[None]
     # the reduced pair's own, as the network knows them
     units = diffusion.units(whole("pan"), whole("ms")) if diffusion.normalise else None

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from .options import completion, sharpen_parser
 from .running import answered, enough_memory, progress_bars
-from .wishes import asked_sensor, check_files, check_method, check_placing, check_wishes, is_array
+from .wishes import asked_sensor, check_files, check_method, check_placing, check_wishes, counted, is_array
 
 # %% ../nbs/8_sharpen/23_command.ipynb #adapted
 ADAPT = 32 # Iterations of fine-tuning on the scene that the package's own weights are given, unless told otherwise
@@ -164,6 +164,8 @@ def sharpen(
     One ValueError, TypeError, OSError or MemoryError says what is wrong and what to do; then nothing has been written.
     """
     begin = time.perf_counter()
+    counts = dict(steps=steps, seed=seed, samples=samples, window=window, batch=batch, adapt=adapt)
+    steps, seed, samples, window, batch, adapt = counted(**counts)
     check_wishes(pan, ms, out, uncertainty, samples, adapt, keep_weights, scheduler)
     check_placing(register, grid, consistent)
     sensor, files = asked_sensor(sensor, full_scale), () if is_array(pan) else (pan, ms)

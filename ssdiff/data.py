@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 from .checking import _check_layout, _one_error, _open, check_file
+from .numbers import whole_number
 from .pancollection import create_file, file_name, SPLITS
 from .resampling import upsample23, wald
 from .scenes import run_many, simulate
@@ -124,8 +125,8 @@ def _plan(counts:dict[str, int], # Scenes of each split; 0 = no such file
           size:int, patch:int, test_size:int, full_size:int # As `prepare`
          ) -> dict[str, tuple]: # Split → scenes, what makes one, its side, side of its patches (0 = whole)
     "What `prepare` has to make; ValueError for sizes that do not fit."
-    for n, v in dict(size=size, patch=patch, test_size=test_size, full_size=full_size).items():
-        if v % 4 or v <= 0: raise ValueError(f"{n} must be a positive multiple of 4, got {v}")
+    sides = dict(size=size, patch=patch, test_size=test_size, full_size=full_size)
+    size, patch, test_size, full_size = (whole_number(v, name, 4, unit=4) for name, v in sides.items())
     if patch > size: raise ValueError(f"patch {patch} is larger than the scenes, {size}")
     how = dict(train=(reduced_scene, size, patch), valid=(reduced_scene, size, patch),
                test=(reduced_scene, test_size, 0), full=(full_scene, full_size, 0))

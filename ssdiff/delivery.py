@@ -174,7 +174,8 @@ def taken_apart(
 # %% ../nbs/2_scenes/12_delivery.ipynb #reg-c
 def registered(
     delivery:Delivery,        # Such as one of `DELIVERIES`
-    left:float=.2,            # Deviation of the offset that is left of all bands and of each array, PAN pixels
+    left:float=.2,            # Deviation of the offset that is left of all bands, of an array, of a line, PAN pixels
 ) -> Delivery:
     "What is left of a delivery's offsets once MS has been moved to where PAN lies."
-    return replace(delivery, common=min(delivery.common, left), array=min(delivery.array, left), phase=2.)
+    offsets = {name: min(getattr(delivery, name), left) for name in ("common", "array", "ramp")}
+    return replace(delivery, phase=2., **offsets)

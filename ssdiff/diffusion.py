@@ -13,7 +13,8 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
-from .inputs import check_images, check_kinds, is_trusted, trusted, whole_number
+from .inputs import check_images, check_kinds, is_trusted, trusted
+from .numbers import whole_number
 from .place_noise import _signed, gaussian
 from .samplers import get_sampler
 from .schedules import SCHEDULES, spaced
@@ -205,13 +206,12 @@ def _fitting(net, images, window, overlap, blend, batch, callback):
     "One ValueError for what cannot be sampled; the window, overlap and batch that will be used"
     check_images(images)
     check_kinds(images)
-    window = window or getattr(net, "window", 64)
-    overlap = usual_overlap(window) if overlap is None else overlap
+    window = whole_number(getattr(net, "window", 64) if window is None else window, "window", 4)
+    overlap = whole_number(usual_overlap(window) if overlap is None else overlap, "overlap", 0)
     if blend not in ("step", "run"): raise ValueError(f"blend {blend!r} is unknown; choose step or run")
     if blend == "run" and callback: raise ValueError("callback sees whole images; it needs blend='step'")
-    if batch is None: batch = _usual_batch(window, images["lms"])
-    if not batch >= 1: raise ValueError(f"batch must be at least 1, found {batch}")
-    if window % 4 or overlap % 4 or not 0 <= overlap <= window // 2:
+    batch = whole_number(_usual_batch(window, images["lms"]) if batch is None else batch, "batch", 1)
+    if window % 4 or overlap % 4 or overlap > window // 2:
         found = f"{window} and {overlap}"
         raise ValueError(f"window and overlap must be multiples of 4, overlap at most half; found {found}")
     return window, overlap, batch

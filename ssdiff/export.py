@@ -12,6 +12,7 @@ import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from .numbers import whole_number
 from .outputs import check_output, new_files
 from .running import answered
 from .sensors import SENSORS
@@ -102,7 +103,8 @@ def export_network(path,            # Of the file, which ends with .onnx
     from ssdiff import __version__
     from ssdiff.catalogue import get_method
     method = get_method("SSDiff", sensor, weights, steps=1, device="cpu")
-    side, bands, full = window or method.net.window, sensor.n_bands, float(sensor.full_scale)
+    side = method.net.window if window is None else int(window)
+    bands, full = sensor.n_bands, float(sensor.full_scale)
     module = one_step(method.net, side, full, seed)
     facts = dict(method=method.label, sensor=sensor.name, bands=", ".join(b.name for b in sensor.bands), window=side,
                  full_scale=full, seed=seed, version=__version__)
@@ -117,8 +119,7 @@ def export_network(path,            # Of the file, which ends with .onnx
 
 def check_export(path, window, weights, overwrite) -> None:
     "An error for what can be known before PyTorch is loaded."
-    if window is not None and not (isinstance(window, int) and window >= 16 and window % 4 == 0):
-        raise ValueError(f"window must be a multiple of 4 and at least 16, got {window!r}")
+    if window is not None: whole_number(window, "window", 16, unit=4)
     check_output(path, [weights] if weights else [], overwrite, (".onnx",))
     missing = [m for m in ("onnx", "onnxscript", "onnxruntime") if not find_spec(m)]
     if missing: raise ValueError(f"an export needs {', '.join(missing)}; install it: pip install ssdiff[onnx]")

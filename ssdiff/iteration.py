@@ -22,6 +22,7 @@ from .batches import Resident, batch_indices, deterministic, fits, strict, view
 from .checkpoints import load_checkpoint, load_state_tensors, save_checkpoint, state_tensors, why_not
 from .files import write_whole
 from .inputs import check_images, trusted
+from .numbers import whole_number
 from .replay import Graphs
 from .updates import LossModule, adamw, ema, lr_factor
 
@@ -61,8 +62,7 @@ class Iterations:
 
     def __post_init__(self):
         for name in ("iterations", "batch", "patch", "checkpoint_every", "validate_every"):
-            n = getattr(self, name)
-            if n < 1: raise ValueError(f"{name} = {n} must be at least 1")
+            setattr(self, name, whole_number(getattr(self, name), name, 1))
         if not 0 <= self.ema < 1: raise ValueError(f"ema = {self.ema} must be at least 0 and less than 1")
         if self.mixed_precision not in ("no", "bf16", "fp16"):
             raise ValueError(f'mixed_precision = {self.mixed_precision!r} is not known: "no", "bf16" or "fp16"')

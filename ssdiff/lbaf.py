@@ -9,6 +9,7 @@ __all__ = ['PHASES', 'MODES', 'parameter_groups', 'phase', 'phase_at', 'alignmen
 from contextlib import contextmanager, nullcontext
 import torch
 from torch import nn
+from .numbers import whole_number
 
 # %% ../nbs/4_ssdiff/07_lbaf.ipynb #12005
 PHASES = ("spatial", "spectral")
@@ -56,9 +57,7 @@ def phase_at(iteration:int, # 0, 1, …
             ) -> str: # "spatial" or "spectral"
     "Whose turn it is"
     if mode not in MODES: raise ValueError(f"mode {mode!r} is unknown; choose one of {', '.join(MODES)}")
-    if not (isinstance(period, int) and period > 0):
-        raise ValueError(f"period must be a positive integer, found {period!r}")
-    return MODES[mode][iteration // period % len(MODES[mode])]
+    return MODES[mode][iteration // whole_number(period, "period", 1) % len(MODES[mode])]
 
 # %% ../nbs/4_ssdiff/07_lbaf.ipynb #12024
 def alignment(net:nn.Module, # SSDiff, variant V5

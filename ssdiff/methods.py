@@ -12,10 +12,10 @@ from operator import add
 import numpy as np
 import torch
 from fastcore.basics import patch
-from .arrays import check_whole
 from .attention import fast_bfloat16
 from .classical import METHODS, SCHEMES
 from .network import PRECISIONS
+from .numbers import whole_number
 from .resampling import upsample23
 from .samplers import get_sampler
 from .sensors import get_sensor, Sensor
@@ -169,10 +169,10 @@ def network_method(
         why = str(e).splitlines()[0]
         raise ValueError(f"device {device!r} cannot be used ({why}); choose cpu, or another") from None
     if net.diffusion is not None:
-        usual = net.diffusion.usual_steps[samples > 1]
+        usual = net.diffusion.usual_steps[whole_number(samples, "samples", 1) > 1]
         get_sampler(sampling.get("sampler", net.diffusion.usual_sampler), sampling.get("eta", 0))
-        sampling = dict(steps=check_whole(usual if steps is None else steps, "steps"), **sampling)
-    return NetworkMethod(net, sensor, sampling, check_whole(batch, "batch"))
+        sampling = dict(steps=whole_number(usual if steps is None else steps, "steps", 1), **sampling)
+    return NetworkMethod(net, sensor, sampling, whole_number(batch, "batch", 1))
 
 # %% ../nbs/6_compared/13_methods.ipynb #meth-17
 def at_precision(method,             # As `get_method` returns it

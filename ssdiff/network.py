@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VARIANTS', 'MOST_BANDS', 'MOST_WINDOW', 'FORM', 'HEADER', 'PRECISIONS', 'Variant', 'SSDiff', 'save', 'load',
-           'diffusion_of', 'toy_network']
+           'toy_network']
 
 # %% ../nbs/4_ssdiff/06_network.ipynb #11002
 from copy import deepcopy
@@ -17,7 +17,8 @@ from .branches import Branch, Time, WIDTHS
 from .diffusion import Diffusion
 from .files import fill_weights, read_weights, write_weights
 from .fmim import fmim
-from .inputs import check_images, check_kinds, is_trusted, whole_number
+from .inputs import check_images, check_kinds, is_trusted
+from .numbers import whole_number
 from .replay import addresses, graphs_of
 from .schedules import SCHEDULES
 
@@ -63,8 +64,8 @@ class SSDiff(nn.Module):
         super().__init__()
         if not isinstance(variant, str) or variant not in VARIANTS:
             raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(VARIANTS)}")
-        bands, window = whole_number(bands, "bands", 1, MOST_BANDS), whole_number(window, "window", 4, MOST_WINDOW)
-        if window % 4: raise ValueError(f"window must be a positive multiple of 4, found {window}")
+        bands = whole_number(bands, "bands", 1, MOST_BANDS)
+        window = whole_number(window, "window", 4, MOST_WINDOW, unit=4)
         self.bands, self.variant, self.fmim, self.window, self.meta = bands, variant, bool(fmim), window, {}
         v = self.plan = VARIANTS[variant]
         both, wide = v.spatial and v.spectral, WIDTHS[-1]
@@ -162,16 +163,11 @@ def _fits(meta):
                 normalise=meta["normalise"] == 0 or number("normalise", 1))
 
 # %% ../nbs/4_ssdiff/06_network.ipynb #11019
-def diffusion_of(net:SSDiff, # A loaded network
-                ) -> Diffusion: # The diffusion it was trained with
-    "The diffusion that a network's header names"
-    meta = {**HEADER, **net.meta}
-    return Diffusion(meta["steps"], meta["schedule"], meta["scale"], meta["normalise"])
-
 @patch(as_prop=True)
 def diffusion(self:SSDiff) -> Diffusion:
-    "The diffusion that it was trained with"
-    return diffusion_of(self)
+    "The diffusion that it was trained with, as its header names it"
+    meta = {**HEADER, **self.meta}
+    return Diffusion(meta["steps"], meta["schedule"], meta["scale"], meta["normalise"])
 
 # %% ../nbs/4_ssdiff/06_network.ipynb #rs-c
 PRECISIONS = "float32", "bfloat16"

@@ -5,10 +5,10 @@
 # %% ../nbs/2_scenes/05_painting.ipynb #painting-2
 from __future__ import annotations
 from dataclasses import dataclass
-import operator
 import numpy as np
 from .air import Air, draw_air
 from .canvas import Canvas, power_noise
+from .numbers import whole_number
 from .objects import paint_cars, paint_fields, paint_ground, paint_roads, paint_town, paint_trees, paint_water
 from .spectra import Materials, read_spectra, vary
 
@@ -112,8 +112,7 @@ def draw_scene(seed:int,      # Any non-negative integer
               ) -> Ground:
     "Draw a scene; the seed alone decides it. ValueError for a bad size, seed or kind."
     if size < 8: raise ValueError(f"size {size} is too small for a scene; use at least 8 (MS pixels)")
-    seed = operator.index(seed)  # TypeError for 1.5, which would silently be another seed's scene
-    if seed < 0: raise ValueError(f"the seed must not be negative, got {seed}")
+    seed = whole_number(seed, "seed", 0)  # 1.5 would silently be another seed's scene
     if kind is not None and kind not in LANDSCAPES:
         raise ValueError(f"unknown landscape {kind!r}; known: {', '.join(LANDSCAPES)}")
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0]))

@@ -8,7 +8,7 @@ __all__ = ['Box', 'windows', 'Part', 'Scene', 'ArrayScene', 'check_scene']
 # %% ../nbs/8_sharpen/02_pairs.ipynb #pairs-2
 from typing import NamedTuple
 import numpy as np
-from .arrays import check_whole
+from .numbers import whole_number
 from .sensors import Sensor
 from .validity import fill, known, real_array
 
@@ -31,8 +31,7 @@ def windows(shape:tuple, # Rows and columns of the scene
             side:int,    # Of a window, a multiple of 4
            ) -> list:    # Boxes, row by row; those at the end are smaller
     "Cut a scene into windows."
-    if check_whole(side, "window", 32) % 4:
-        raise ValueError(f"window must be a multiple of 4 and at least 32, got {side}")
+    side = whole_number(side, "window", 32, unit=4)
     corners = [(y, x) for y in range(0, shape[0], side) for x in range(0, shape[1], side)]
     return [Box(y, x, min(side, shape[0]-y), min(side, shape[1]-x)) for y, x in corners]
 

@@ -12,6 +12,7 @@ import multiprocessing
 import numpy as np
 from tqdm import tqdm
 from .instrument import digitise, draw_centres, radiance, sample_ms, sample_pan
+from .numbers import whole_number
 from .painting import draw_scene, Ground
 from .sensors import get_sensor, Sensor
 from .spectra import Materials
@@ -43,7 +44,7 @@ def simulate(sensor:str|Sensor, # Who looks
 # %% ../nbs/2_scenes/07_scenes.ipynb #c061
 def run_many(f, items:list, workers:int=2, progress:bool=True, desc:str="") -> Iterator:
     "Yield `f(item)` in order, from spawned processes when `workers` > 1; `f` must be importable (no lambda)."
-    if workers < 1: raise ValueError(f"workers must be at least 1, got {workers}")
+    workers = whole_number(workers, "workers", 1)
     bar = partial(tqdm, total=len(items), desc=desc, disable=not progress, ascii=True)
     if workers == 1 or len(items) < 2:
         yield from bar(map(f, items))

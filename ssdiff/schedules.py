@@ -9,7 +9,7 @@ __all__ = ['SCHEDULES', 'SPACINGS', 'cosine_betas', 'linear_betas', 'spaced']
 import math
 import torch
 from torch import Tensor
-from .inputs import whole_number
+from .numbers import whole_number
 
 # %% ../nbs/3_diffusion/02_schedules.ipynb #07005
 def cosine_betas(steps:int, # Number of steps T

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Callable, NamedTuple
 import numpy as np
 import torch
-from .arrays import check_whole
+from .numbers import whole_number
 from .pairs import ArrayScene, Box, check_scene, Part, Scene, windows
 from .preparation import around, Job, prepare, sharpen_part
 from .sensors import get_sensor, Sensor
@@ -53,9 +53,10 @@ def window_jobs(scene:Scene,
                 track=lambda it, **_: it, # Shows progress
                ) -> tuple:         # A `Job` that makes a `Window` of a box; the boxes
     "What there is to do for a scene, once a method knows of it what it wants to know."
-    if check_whole(samples, "samples") > 1 and not method.random:
+    samples, seed = whole_number(samples, "samples", 1), whole_number(seed, "seed")
+    if samples > 1 and not method.random:
         raise ValueError("samples needs a method that samples: SSDiff or PanDiff; leave it out")
-    boxes = windows(scene.shape, window or method.window)
+    boxes = windows(scene.shape, method.window if window is None else window)
     method = prepare(method, scene, boxes, each, track)
     one = partial(sharpen_window, method, range(seed, seed+samples), finish)
     return Job(partial(_around, scene, method), one), boxes

@@ -109,7 +109,7 @@ class Outcome:
 def _round(scene, window) -> int:
     "A window that blocks of a file fit into."
     windows(scene.shape, window) # or an error
-    return window//16*16
+    return int(window)//16*16
 
 def _labelled(scene, method, holes, window) -> dict:
     "The description of the result."
@@ -191,7 +191,7 @@ def sharpen_files(scene:GeoScene,
         check_room(scene, out, uncertainty, overviews, twice=bool(finish))
         if holes is None:
             holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, method.learned)
-        if how.get("window"): how["window"] = _round(scene, how["window"])
+        if how.get("window") is not None: how["window"] = _round(scene, how["window"])
         files = {Path(out): _labelled(scene, method, holes, how.get("window"))}
         if uncertainty: files[Path(uncertainty)] = _spread(files[Path(out)])
         with new_files([*files, *map(Path, also)], overwrite) as (parts, publish):

@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from ..files import check_weights, fill_weights, read_weights, write_weights
 from ..inputs import check_images, trusted
+from ..numbers import whole_number
 from ..replay import addresses, graphs_of
 from ..windows import blend_windows, in_full_batches, usual_overlap
 
@@ -97,9 +98,7 @@ class Baseline(nn.Module):
                 ):
         super().__init__()
         if not 0 < scale <= 1: raise ValueError(f"scale must be above 0 and at most 1, found {scale!r}")
-        if not isinstance(bands, int) or isinstance(bands, bool) or bands < least:
-            raise ValueError(f"bands must be an integer of at least {least}, found {bands!r}")
-        self.bands, self.scale, self.meta = bands, scale, {}
+        self.bands, self.scale, self.meta = whole_number(bands, "bands", least), scale, {}
 
     @property
     def recipe(self) -> Recipe: return self.entry.recipe(self.bands)

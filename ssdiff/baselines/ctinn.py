@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import fold, interpolate, normalize, unfold
 from .core import Baseline, Recipe, register
+from ..numbers import whole_number
 
 # %% ../../nbs/6_compared/07_ctinn.ipynb #25006
 CTINN_RECIPE = Recipe(
@@ -164,8 +165,7 @@ class CTINN(Baseline):
         super().__init__(bands, scale=scale)
         if windows not in ("spatial", "released"):
             raise ValueError(f"windows must be 'spatial' or 'released', found {windows!r}")
-        if features < 4 or features % 4:
-            raise ValueError(f"features must be a positive multiple of 4, found {features!r}")
+        features = whole_number(features, "features", 4, unit=4)
         self.windows, n, c = windows, features, features // 2
         conv = lambda a, b: nn.Conv2d(a, b, 3, padding=1)
         self.ms_head, self.pan_head = conv(bands, c), conv(1, c)

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate, mse_loss, scaled_dot_product_attent
 from .core import Baseline, Recipe, mirror_pad, register
 from ..diffusion import Diffusion
 from ..inputs import check_images
+from ..numbers import whole_number
 
 # %% ../../nbs/6_compared/11_pandiff.ipynb #29006
 PANDIFF_RECIPE = Recipe(
@@ -219,7 +220,7 @@ class PanDiff(Baseline):
         super().__init__(bands)
         if not 0 <= learned[0] < learned[1] <= 1:
             raise ValueError(f"learned must be two shares of the steps, ascending, found {learned!r}")
-        if width < 4 or width % 4: raise ValueError(f"width must be a positive multiple of 4, found {width!r}")
+        width = whole_number(width, "width", 4, unit=4)
         self.diffusion = NoiseDiffusion(steps, scale)
         self.mim = Intercalibration(bands, width)
         self.unet = UNet(2 * width + bands, bands, width)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssdiff.arrays import _to_tensor, as_batch, as_batches, check_finite, check_grids, check_ratio, check_whole
+from ssdiff.arrays import _to_tensor, as_batch, as_batches, check_finite, check_grids, check_ratio
 
 MS, PAN = torch.ones(1, 4, 8, 8), torch.ones(1, 1, 32, 32)
 INF = float("inf")
@@ -54,8 +54,3 @@ def test_shapes_that_do_not_fit_are_refused(call, message):
 def test_a_ratio_is_a_whole_number_of_at_least_2(wrong):
     with pytest.raises(ValueError) as e: check_ratio(wrong)
     assert f"ratio must be a whole number of at least 2, got {wrong!r}" in str(e.value)
-
-
-def test_a_count_is_refused_under_its_own_name():
-    with pytest.raises(ValueError) as e: check_whole(0, "shift")
-    assert "shift must be a whole number of at least 1, got 0" in str(e.value)

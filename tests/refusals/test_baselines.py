@@ -32,12 +32,12 @@ def test_recipes(options, message):
 
 @pytest.mark.parametrize("name, bands, options, message", [
     ("PanNet2", 8, {}, "method 'PanNet2' is unknown; known are"),
-    ("PNN", 0, {}, "bands must be an integer of at least 1, found 0"),
-    ("PNN", True, {}, "bands must be an integer of at least 1, found True"),
-    ("MMNet", 1, {}, "at least 2, found 1"),
+    ("PNN", 0, {}, "bands must be a whole number of at least 1, got 0"),
+    ("PNN", True, {}, "bands must be a whole number of at least 1, got True"),
+    ("MMNet", 1, {}, "at least 2, got 1"),
     ("DiCNN", 4, dict(scale=0), "scale must be above 0 and at most 1, found 0"),
-    ("CTINN", 4, dict(features=6), "features must be a positive multiple of 4, found 6"),
-    ("PanDiff", 4, dict(width=10), "width must be a positive multiple of 4, found 10"),
+    ("CTINN", 4, dict(features=6), "features must be a multiple of 4 of at least 4, got 6"),
+    ("PanDiff", 4, dict(width=10), "width must be a multiple of 4 of at least 4, got 10"),
     ("PanDiff", 4, dict(width=8, learned=(0.5, 0.5)), "learned must be two shares")])
 def test_networks(name, bands, options, message):
     refused(lambda: create(name, bands, **options), message)

@@ -1,4 +1,5 @@
 """What `sharpen` refuses before anything is written."""
+import numpy as np
 import pytest
 from affine import Affine
 
@@ -44,3 +45,21 @@ def test_wishes_that_cannot_be_met(folder, images, wishes, kind, words):
     with pytest.raises(kind) as e: sharpen(*images, **{"sensor": "QB", **wishes})
     assert words in str(e.value), str(e.value)
     assert sorted(f.name for f in folder.iterdir()) == ["ms.tif", "pan.tif"]
+
+
+COUNTED = "steps", "seed", "samples", "window", "batch", "adapt"
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_what_is_counted_is_a_whole_number(name):
+    wrong = True, 1.5, float("nan"), float("inf"), "3", b"3", [3], {}, 2+0j, np.array([2, 3])
+    for n in (*wrong, *([] if name in ("steps", "window", "adapt") else [None]), *([] if name == "seed" else [-1])):
+        with pytest.raises(ValueError) as e: sharpen(PAN, MS, sensor="QB", **{name: n})
+        assert f"{name} must be a whole number" in str(e.value), str(e.value)
+
+
+def test_a_whole_number_is_one_in_any_type():
+    given = dict(steps=1, seed=3, samples=2, window=32, batch=4, adapt=0)
+    same = dict(steps=np.float32(1), seed=np.int8(3), samples=np.int64(2), window=32., batch=np.uint16(4), adapt=0.)
+    wanted, got = (sharpen(PAN, MS, sensor="QB", weights=toy_network(), **how) for how in (given, same))
+    for a, b in zip(wanted, got, strict=True): np.testing.assert_array_equal(a, b)

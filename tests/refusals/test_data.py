@@ -98,7 +98,7 @@ def test_reading(good):
 
 
 def test_sizes_that_do_not_fit(tmp_path):
-    refused(lambda: prepare("WV3", tmp_path, size=30), "size must be a positive multiple of 4")
+    refused(lambda: prepare("WV3", tmp_path, size=30), "size must be a multiple of 4 of at least 4")
     refused(lambda: prepare("WV3", tmp_path, size=32), "patch 64 is larger than the scenes, 32")
 
 

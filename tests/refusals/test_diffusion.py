@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ssdiff.diffusion import Diffusion
-from ssdiff.inputs import check_images, check_kinds, toy_batch, whole_number
+from ssdiff.inputs import check_images, check_kinds, toy_batch
 from ssdiff.schedules import cosine_betas, spaced
 
 
@@ -19,15 +19,6 @@ def refused(f, words, kind=ValueError):
     assert words in str(e.value), str(e.value)
 
 def net(x_t, t, pan, lms, ms): return torch.zeros_like(lms)
-
-
-# Counts
-
-@pytest.mark.parametrize("x", [0, 10, True, 1.5, 2.0, None, "3"])
-def test_a_number_that_is_no_count_in_range(x):
-    refused(lambda: whole_number(x, "steps", 1, 9), f"steps must be an integer from 1 to 9, found {x!r}")
-
-def test_a_number_below_its_least(): refused(lambda: whole_number(-1, "n", 0), "of at least 0, found -1")
 
 
 # Images
@@ -70,7 +61,7 @@ def test_types_or_devices_that_differ(change, weights, words):
 
 @pytest.mark.parametrize("steps", [0, 1001, True, 1.5, None])
 def test_no_number_of_steps(steps):
-    refused(lambda: spaced(ALPHA_BAR, steps), f"steps must be an integer from 1 to 1000, found {steps}")
+    refused(lambda: spaced(ALPHA_BAR, steps), f"steps must be a whole number from 1 to 1000, got {steps}")
 
 def test_an_unknown_spacing():
     refused(lambda: spaced(ALPHA_BAR, 4, "wide"), "spacing 'wide' is unknown; choose one of even, quadratic, snr")
@@ -79,7 +70,7 @@ def test_an_unknown_spacing():
 # The diffusion
 
 @pytest.mark.parametrize("options, words", [
-    *((dict(steps=n), f"steps must be an integer of at least 1, found {n}") for n in (0, True, 1.5, None)),
+    *((dict(steps=n), f"steps must be a whole number of at least 1, got {n}") for n in (0, True, 1.5, None)),
     (dict(schedule="quadratic"), "choose one of cosine, linear"),
     (dict(schedule={}), "choose one of cosine, linear"),
     (dict(scale=0), "scale must be a positive number"),
@@ -109,19 +100,19 @@ def test_a_batch_that_lacks_images():
 
 @pytest.mark.parametrize("how, words", [
     (dict(steps=0), "from 1 to 1000"),
-    (dict(steps=True), "steps must be an integer"),
+    (dict(steps=True), "steps must be a whole number"),
     (dict(spacing="no"), "choose one of even"),
     (dict(sampler="euler"), "choose one of ddim, ddpm, dpmpp_2m"),
     (dict(eta=2), "eta must lie in"),
     (dict(sampler="ddpm", eta=0.5), "eta belongs to ddim"),
     (dict(sampler="dpmpp_2m", eta=0.5), "dpmpp_2m takes none"),
     (dict(window=30), "multiples of 4"),
-    (dict(batch=0), "batch must be at least 1"),
+    (dict(batch=0), "batch must be a whole number of at least 1"),
     (dict(blend="no"), "choose step or run"),
     (dict(blend="run", callback=print), "callback sees whole images"),
-    (dict(seed=1.5), "seed must be an integer, found 1.5"),
-    (dict(seed=None), "seed must be an integer, found None"),
-    (dict(index=None), "index must be an integer"),
+    (dict(seed=1.5), "seed must be a whole number, got 1.5"),
+    (dict(seed=None), "seed must be a whole number, got None"),
+    (dict(index=None), "index must be a whole number"),
     (dict(index=torch.arange(2)), "one for each of 1 images"),
 ])
 def test_no_way_to_sample(how, words):

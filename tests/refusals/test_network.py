@@ -49,7 +49,7 @@ def test_images_of_other_bands():
 
 @pytest.mark.parametrize("given, words", [
     *((dict(window=x), "window must be") for x in (0, -4, 30, 1.5, None, True)),
-    *((dict(bands=x), "bands must be an integer from 1 to 512") for x in (0, 513, 4.0, True, None)),
+    *((dict(bands=x), "bands must be a whole number from 1 to 512") for x in (0, 513, 4.5, True, None)),
     (dict(variant=[]), "choose one of"),
     (dict(variant="V6"), "choose one of V1, V2, V3, V4, V5"),
 ])

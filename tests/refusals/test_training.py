@@ -23,7 +23,8 @@ def test_an_unknown_schedule():
 
 
 @pytest.mark.parametrize("options, says", [
-    (dict(batch=0), "batch = 0"),
+    (dict(batch=0), "batch must be a whole number of at least 1, got 0"),
+    (dict(iterations=1.5), "iterations must be a whole number"),
     (dict(ema=1.), "ema = 1.0"),
     (dict(mixed_precision="half"), "'half' is not known"),
 ])
