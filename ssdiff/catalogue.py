@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from .baselines import create, load_published, names
 from .classical import SCHEMES
+from .files import weights_file
 from .methods import ClassicalMethod, network_method
 from .network import load
 from .sensors import get_sensor
@@ -21,9 +22,7 @@ def find_weights(name:str,    # Of a network
                  weights=None, # Path; None: the package's own
                 ) -> Path:
     "Path of a network's weights; FileNotFoundError says how to get some."
-    if weights is not None:
-        if Path(weights).is_file(): return Path(weights)
-        raise FileNotFoundError(f"no weights at {weights}")
+    if weights is not None: return weights_file(weights)
     packaged = f"{bands}bands.safetensors" if name == "SSDiff" else f"{name}_{bands}bands.pth"
     own = Path(str(files("ssdiff")))/"weights"/packaged
     if own.is_file(): return own

@@ -164,8 +164,8 @@ def network_method(
     if net.diffusion is None and (steps is not None or sampling):
         wished = ", ".join([*(["steps"] if steps is not None else []), *sampling])
         raise ValueError(f"{type(net).__name__} is no diffusion model and takes no {wished}; leave them out")
-    try: net = net.to(device).eval() if device else net.eval()
-    except (RuntimeError, AssertionError) as e:
+    try: net = (net if device is None else net.to(torch.device(device))).eval()
+    except (RuntimeError, AssertionError, TypeError) as e:
         why = str(e).splitlines()[0]
         raise ValueError(f"device {device!r} cannot be used ({why}); choose cpu, or another") from None
     if net.diffusion is not None:

@@ -9,10 +9,10 @@ __all__ = ['read_state', 'match_weights', 'load_published']
 import pickle
 import re
 from collections import defaultdict
-from pathlib import Path
 import torch
 from torch import Tensor
 from .baselines.core import Baseline
+from .files import weights_file
 
 # %% ../nbs/6_compared/02_published.ipynb #20033
 def _unpack(state, source):
@@ -31,8 +31,7 @@ def _unpack(state, source):
 def read_state(path, # A .pth file with a state_dict, bare or in a checkpoint
               ) -> dict: # Name → tensor, on the CPU, in the order of the file
     "Open a file of PyTorch weights without running anything it holds. One error names what is wrong with it"
-    if not Path(path).is_file(): raise FileNotFoundError(f"no weights at {path}")
-    try: state = torch.load(path, map_location="cpu", weights_only=True)
+    try: state = torch.load(weights_file(path), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, UnicodeDecodeError, ValueError, KeyError) as e:
         message = (f"{path} cannot be read safely as PyTorch weights ({type(e).__name__}); "
                    "it needs to be a file that torch.save(net.state_dict(), path) wrote")

@@ -46,10 +46,14 @@ def test_shares_for_a_network():
     (lambda: get_method("SSDiff", QB.first(3)), "brings no weights of SSDiff for 3 bands", FileNotFoundError),
     (lambda: get_method("pnn", QB.first(3)), "brings no weights of PNN", FileNotFoundError),
     (lambda: get_method("SSDiff", QB, "nothing.safetensors"), "no weights at", FileNotFoundError),
+    (lambda: get_method("SSDiff", QB, 64.), "weights need the path of a file, got a float", TypeError),
+    (lambda: get_method("SSDiff", QB, toy_network(), device=2+0j), "device (2+0j) cannot be used", ValueError),
+    (lambda: get_method("SSDiff", QB, toy_network(), device=True), "device True cannot be used", ValueError),
     (lambda: get_method("SSDiff", WV3, toy_network()), "the weights are for 4 bands but WV3 has 8", ValueError),
     (lambda: get_method("bt-h", QB, steps=3), "BT-H has no weights and takes no steps", ValueError),
     (lambda: get_method("PNN", QB, create("PNN", 4), steps=3), "takes no steps", ValueError),
-], ids=["three bands", "three bands of PNN", "no file", "other bands", "steps of BT-H", "steps of PNN"])
+], ids=["three bands", "three bands of PNN", "no file", "no path", "no device", "a bool",
+        "other bands", "steps of BT-H", "steps of PNN"])
 def test_methods_that_cannot_be_had(call, words, kind): refused(call, words, kind)
 
 
