@@ -24,7 +24,7 @@ def deterministic(
     torch.manual_seed(seed)
     np.random.seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")   # cuBLAS needs this to be deterministic
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")
 
 # %% ../nbs/5_training/01_batches.ipynb #strict-c
 @contextmanager
@@ -35,9 +35,9 @@ def strict(
     if not (yes and torch.is_deterministic_algorithms_warn_only_enabled()):
         yield
         return
-    torch.use_deterministic_algorithms(True, warn_only=False)
+    torch.set_deterministic_debug_mode("error")
     try: yield
-    finally: torch.use_deterministic_algorithms(True, warn_only=True)
+    finally: torch.set_deterministic_debug_mode("warn")
 
 # %% ../nbs/5_training/01_batches.ipynb #e0e5433b
 def batch_indices(
