@@ -83,4 +83,4 @@ def test_other_variants_are_refused(variant):
 
 def test_unknown_modes_and_periods_are_refused():
     with pytest.raises(ValueError, match="choose one of spatial, spectral, alternating"): phase_at(0, "both")
-    with pytest.raises(ValueError, match="positive integer"): phase_at(0, period=0)
+    with pytest.raises(ValueError, match="period must be a whole number of at least 1, got 0"): phase_at(0, period=0)
