@@ -21,6 +21,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from .geotiff import GeoScene, set_tags
+from .numbers import whole_number
 from .outputs import new_files, real
 from .pairs import Box, check_scene, windows
 from .preparation import read_ahead
@@ -106,10 +107,9 @@ class Outcome:
     method:str = "" # What sharpened it
 
 # %% ../nbs/8_sharpen/11_writing.ipynb #writing-12
-def _round(scene, window) -> int:
+def _round(window) -> int:
     "A window that blocks of a file fit into."
-    windows(scene.shape, window) # or an error
-    return int(window)//16*16
+    return whole_number(window, "window", 32, unit=4)//16*16
 
 def _labelled(scene, method, holes, window) -> dict:
     "The description of the result."
@@ -191,7 +191,7 @@ def sharpen_files(scene:GeoScene,
         check_room(scene, out, uncertainty, overviews, twice=bool(finish))
         if holes is None:
             holes = check_scene(scene, sensor, windows(scene.shape, 1024), track, method.learned)
-        if how.get("window") is not None: how["window"] = _round(scene, how["window"])
+        if how.get("window") is not None: how["window"] = _round(how["window"])
         files = {Path(out): _labelled(scene, method, holes, how.get("window"))}
         if uncertainty: files[Path(uncertainty)] = _spread(files[Path(out)])
         with new_files([*files, *map(Path, also)], overwrite) as (parts, publish):
